@@ -1,0 +1,5 @@
+"""The shelf of methods: one idea a file, one row of METHODS a method (see README, "Add a method")."""
+
+from methods.gradient import GradientMatching, SiameseGradientMatching
+
+METHODS = {'DC': GradientMatching, 'DSA': SiameseGradientMatching}

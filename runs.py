@@ -1,0 +1,251 @@
+"""A run's folder: results/<run name>/ with args.json, log.jsonl, checkpoint.pt, pictures and the result file.
+
+Every file is written beside its target and renamed, so a kill at any moment leaves the old or the new one.
+The log is cut back to the checkpoint on resume, so a resumed run leaves the same log as an uninterrupted one.
+"""
+
+import contextlib
+import io
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+
+from errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock
+    fcntl = None
+
+# Arguments that may differ between the parts of one run: where things lie, and the words that were typed.
+FREE = ('command', 'data_path', 'save_path', 'run_name', 'device')
+CHECKPOINT_SECONDS = 60
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write content to path, or leave path as it was and raise UserError (full disk, no permission)."""
+    part = path.with_name(path.name + '.part')
+    try:
+        with open(part, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UserError(
+            f'{path} cannot be written ({error.strerror}); what was saved before is kept: make room, then '
+            'give the same command again'
+        ) from error
+
+
+def save(path: Path, state: dict) -> None:
+    """Save a dict of tensors and plain values, atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getbuffer())
+
+
+def load(path: Path, what: str) -> dict:
+    """Load what save() or another project's torch.save wrote, without running code from it; raise
+    UserError."""
+    from numpy._core.multiarray import scalar
+
+    allowed = [
+        (scalar, 'numpy.core.multiarray.scalar'),
+        (scalar, 'numpy._core.multiarray.scalar'),
+        np.dtype,
+        np.dtypes.Float64DType,
+        np.dtypes.Float32DType,
+    ]  # the field's result files hold NumPy numbers
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: no such {what}') from error
+    except Exception as error:  # UnpicklingError, RuntimeError, EOFError, OSError …, by the kind of damage
+        raise UserError(
+            f'{path} cannot be read as a {what} (truncated or foreign: {str(error).splitlines()[0]}); '
+            'remove it or restore it from a copy'
+        ) from error
+
+
+def load_result(path: Path) -> dict:
+    """Load a result file: `data` = [[images (N, C, H, W), labels (N,)], …] and `accs_all_exps` = {network: [0
+    … 1]}."""
+    result = load(path, 'result file')
+    if (
+        not isinstance(result, dict)
+        or not result.get('data')
+        or not all(
+            len(pair) == 2
+            and all(isinstance(part, torch.Tensor) for part in pair)
+            and pair[0].ndim == 4
+            and pair[1].shape == pair[0].shape[:1]
+            for pair in result['data']
+        )
+    ):
+        raise UserError(
+            f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
+        )
+    return result
+
+
+def environment(device: torch.device) -> dict:
+    """Return what a number's provenance needs: commit, versions, device."""
+
+    def git(*words):
+        done = subprocess.run(['git', *words], cwd=Path(__file__).parent, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    try:
+        commit = git('rev-parse', 'HEAD') + ('+changes' if git('status', '--porcelain', '-uno') else '')
+    except OSError:  # no git on this machine
+        commit = ''
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == 'cuda'
+        else f'{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
+    )
+    return {
+        'commit': commit or 'unknown',
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'torchvision': torchvision.__version__,
+        'numpy': np.__version__,
+        'device': name,
+    }
+
+
+class Stopped(SystemExit):
+    """SIGINT or SIGTERM arrived, and everything is saved; the exit code is 128 + the signal's number."""
+
+
+class Run:
+    """The folder of one run, locked for this process: what it logs, saves and resumes from.
+
+    Raises UserError when the folder cannot be written, or another process is writing there.
+    """
+
+    def __init__(self, args, device: torch.device):
+        self.folder = Path(args.save_path) / args.run_name
+        self.args = json.loads(
+            json.dumps({key: value for key, value in vars(args).items() if key not in FREE})
+        )
+        self.args['device_type'] = device.type  # generators of one kind of device cannot go on on another
+        self.signal, self.saved_at, self._inside = None, time.monotonic(), False
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.folder / 'lock', 'w')  # noqa: SIM115 (held until the process ends)
+            self._log = open(self.folder / 'log.jsonl', 'a+b')  # noqa: SIM115
+        except OSError as error:
+            raise UserError(
+                f'{self.folder} cannot be written ({error.strerror}); choose another --save_path'
+            ) from error
+        if fcntl:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f'another process is writing to {self.folder}; wait for it or stop it'
+                ) from error
+        self.checkpoint_path = self.folder / 'checkpoint.pt'
+
+    def resume(self) -> dict | None:
+        """Return the state to go on from and cut the log back to it, or None for a fresh start."""
+        if not self.checkpoint_path.exists():
+            self._log.truncate(0)
+            return None
+        state = load(self.checkpoint_path, 'checkpoint')
+        if not isinstance(state, dict) or 'args' not in state:
+            raise UserError(
+                f'{self.checkpoint_path} is not a checkpoint of this project; remove it to start anew'
+            )
+        for key in sorted(state['args'].keys() | self.args.keys()):
+            old, new = state['args'].get(key), self.args.get(key)
+            if old != new:
+                raise UserError(
+                    f'{self.checkpoint_path} was made with --{key} {old}, this command has --{key} {new}; '
+                    'choose another --save_path, or remove the folder to start anew'
+                )
+        self._log.truncate(min(state['log_bytes'], self.folder.joinpath('log.jsonl').stat().st_size))
+        return state
+
+    def describe(self, args, device: torch.device) -> None:
+        """Write args.json: every flag as it was typed and derived, and the environment."""
+        content = vars(args) | {
+            'environment': environment(device),
+            'started': time.strftime('%Y-%m-%dT%H:%M:%S'),
+        }
+        write_atomic(self.folder / 'args.json', json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    def log(self, record: dict) -> None:
+        """Append one line to log.jsonl."""
+        try:
+            self._log.write(json.dumps(record).encode() + b'\n')
+            self._log.flush()
+        except OSError as error:
+            raise UserError(
+                f'{self.folder}/log.jsonl cannot be written ({error.strerror}); the last checkpoint is kept: '
+                'make room, then give the same command again'
+            ) from error
+
+    def due(self) -> bool:
+        """Tell whether to pause and checkpoint: a minute has passed, or a signal has arrived."""
+        return self.signal is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+
+    def checkpoint(self, state: dict) -> None:
+        """Save state; then, if a signal has arrived, say how to go on and exit with 128 + its number."""
+        save(self.checkpoint_path, state | {'args': self.args, 'log_bytes': self._log.seek(0, os.SEEK_END)})
+        self.saved_at = time.monotonic()
+        if self.signal is not None:
+            print(f'\nstopped and saved in {self.folder}; the same command goes on from here', flush=True)
+            raise Stopped(128 + self.signal)
+
+    @contextlib.contextmanager
+    def signals(self):
+        """Within this context SIGINT and SIGTERM ask for a stop at the next checkpoint; a second one stops at
+        once."""
+
+        def handler(number, frame):
+            if self.signal is not None or self._inside:
+                self.signal = number
+                raise KeyboardInterrupt
+            self.signal = number
+
+        old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, previous in old.items():
+                signal.signal(number, previous)
+
+    @contextlib.contextmanager
+    def interruptible(self):
+        """Within this context a signal breaks off at once: for work that can be done again."""
+        self._inside = True
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                yield
+        finally:
+            self._inside = False
+
+    def picture(self, name: str, images: torch.Tensor, per_row: int) -> Path:
+        """Save viewable images (N, C, H, W) in [0, 1] as a grid with per_row images a row; return its
+        path."""
+        magnified = images.repeat_interleave(max(1, 32 // images.shape[-1]), 2)
+        magnified = magnified.repeat_interleave(max(1, 32 // images.shape[-1]), 3)
+        grid = torchvision.utils.make_grid(magnified, nrow=per_row)
+        buffer = io.BytesIO()
+        torchvision.transforms.functional.to_pil_image(grid).save(buffer, 'png')
+        write_atomic(self.folder / name, buffer.getbuffer())
+        return self.folder / name

@@ -1,0 +1,80 @@
+"""Train a network on a small set that lies on the device, and measure its accuracy: no loader, no copy, no
+wait.
+
+The evaluation schedule is that of the papers' code (Zhao et al., ICLR 2021): SGD, momentum 0.9, weight decay
+5e-4, E + 1 epochs, learning rate x 0.1 once after epoch number E // 2 + 1 (counted from 0), where the
+momentum starts anew.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from data import Data
+from device import Rng, autocast
+
+
+def train_epoch(
+    net: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+    rng: Rng,
+    augmentation=None,
+    precision: str = 'fp32',
+) -> None:
+    """Train net for one epoch on images (N, C, H, W) and labels (N,), in a new order, in batches of
+    batch_size.
+
+    augmentation, if any, has draw(num) -> transform, and every image of a batch gets parameters of its own.
+    """
+    net.train()
+    order = torch.randperm(len(images), generator=rng.device, device=images.device)
+    for index in order.split(batch_size):
+        batch = images[index]
+        if augmentation is not None:
+            batch = augmentation.draw(len(batch))(batch)
+        with autocast(batch.device, precision):
+            outputs = net(batch)
+        optimizer.zero_grad()
+        F.cross_entropy(outputs.float(), labels[index]).backward()
+        optimizer.step()
+
+
+def train_on_set(
+    net: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    rng: Rng,
+    augmentation=None,
+    precision: str = 'fp32',
+) -> None:
+    """Train net on a synthetic set by the evaluation schedule of the papers (see above); epochs is its E."""
+
+    def optimizer(rate):
+        return torch.optim.SGD(net.parameters(), rate, momentum=0.9, weight_decay=5e-4)
+
+    current = optimizer(lr)
+    for epoch in range(epochs + 1):
+        train_epoch(net, images, labels, current, batch_size, rng, augmentation, precision)
+        if epoch == epochs // 2 + 1:
+            current = optimizer(lr * 0.1)
+
+
+@torch.inference_mode()
+def test_accuracy(net: nn.Module, data: Data, precision: str = 'fp32', batch_size: int = 500) -> float:
+    """Return the share in [0, 1] of the test images that net classifies correctly."""
+    net.eval()
+    correct = torch.zeros((), dtype=torch.int64, device=data.device)
+    for pixels, labels in zip(
+        data.pixels_test.split(batch_size), data.labels_test.split(batch_size), strict=True
+    ):
+        with autocast(data.device, precision):
+            outputs = net(data.normalise(pixels))
+        correct += (outputs.argmax(1) == labels).sum()
+    return correct.item() / len(data.labels_test)
