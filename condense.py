@@ -8,6 +8,7 @@ up to the last minute, and the same command goes on from there to the same end, 
 
 import inspect
 import time
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -16,7 +17,7 @@ from data import Data
 from device import Rng, peak_memory
 from errors import UserError
 from evaluation.judge import eval_pool, judge_network, networks_left, protocol
-from runs import Run, load_result, save
+from runfolder import Run, load_result, save
 from utils import Arguments
 
 
@@ -30,14 +31,12 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
     result_path = run.folder / f'res_{args.method}_{data.name}_{args.model}_{args.ipc}ipc.pt'
     saved = run.resume()
     if saved and saved['exp'] == args.num_exp and result_path.exists():
-        accs = load_result(result_path)['accs_all_exps']
-        print(f'{result_path} is finished: {summary(accs)}')
-        return accs
+        return report_finished(result_path)
     pool = eval_pool(args.eval_mode, args.model)
     run.describe(args, data.device)
     print_plan(run, args, data, pool, saved)
 
-    state = saved or {'exp': 0, 'sets': [], 'accs_all_exps': {model: [] for model in pool}}
+    state = saved or {'exp': 0, 'sets': [], 'accs_all_exps': {}}
     with run.signals():
         while state['exp'] < args.num_exp:
             method = build(method_class, data, sampler, args, state['exp'])
@@ -53,15 +52,30 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
                 }
             condense_one(run, state, method, data, pool, args)
             state['sets'].append([part.cpu().clone() for part in method.synset])
-            for model, values in state['accs'].items():
-                state['accs_all_exps'][model] += values
-            state['exp'] += 1
+            next_set(state)
             run.checkpoint(state)
+    return save_result(run, result_path, data, state['sets'], state['accs_all_exps'])
 
+
+def next_set(state: dict) -> None:
+    """Add the accuracies of the set just judged to those of all sets, and go on to the next one."""
+    for model, values in state['accs'].items():
+        state['accs_all_exps'].setdefault(model, []).extend(values)
+    state |= {'exp': state['exp'] + 1, 'accs': {}, 'judge_seconds': 0.0}
+
+
+def save_result(run: Run, path: Path, data: Data, sets: list, accs: dict[str, list[float]]) -> dict:
+    """Write the result file in the field's format plus arguments and normalisation; print and return accs."""
     statistics = {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
-    accs = state['accs_all_exps']
-    save(result_path, {'data': state['sets'], 'accs_all_exps': accs, 'args': run.args} | statistics)
-    print(f'{result_path}\n{summary(accs)}')
+    save(path, {'data': sets, 'accs_all_exps': accs, 'args': run.args} | statistics)
+    print(f'{path}\n{summary(accs)}')
+    return accs
+
+
+def report_finished(path: Path) -> dict[str, list[float]]:
+    """Say that the run of this result file is finished, and return its accuracies."""
+    accs = load_result(path)['accs_all_exps']
+    print(f'{path} is finished\n{summary(accs)}')
     return accs
 
 

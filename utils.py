@@ -214,7 +214,7 @@ def _run_name(parser, values, defaults):
     plain = {key: parser.get_default(key) for key in values} | identity | {'device': values['device']}
     plain = _derived(plain, defaults)
     stem = [
-        str(identity.get('method', 'eval')),
+        *([identity['method']] if 'method' in identity else []),
         Path(identity['dataset']).stem,
         identity['model'],
         f'{identity["ipc"]}ipc',

@@ -1,0 +1,22 @@
+# make run: condense real digits and print a table. make test: lint and all tests. Needs Python 3.10+ and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+run: $(BIN)/.installed
+	PYTHON=$(BIN)/python bash runs/demo.sh
+
+test: $(BIN)/.installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q
+
+$(BIN)/.installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -r requirements.txt
+	touch $@
+
+$(BIN)/.installed-tests: $(BIN)/.installed requirements-test.txt
+	$(BIN)/pip install -q -r requirements-test.txt
+	touch $@
+
+.PHONY: run test

@@ -1,0 +1,87 @@
+"""Draw synthetic sets beside each other, a panel a result file, a row a class.
+
+python -m figures.grid results/random_*/res_*.pt results/DC_*/res_*.pt --out docs/figures/digits.png
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+
+from errors import UserError
+from readers import DATASETS
+from runfolder import load_result
+from utils import Parser, positive, script
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
+
+
+def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
+    """Return the picture (H, W, 3) of the first set, at most num images a class, its title and its class
+    names."""
+    images, labels = result['data'][0]
+    mean = torch.tensor(result.get('mean', [0.5])).view(1, -1, 1, 1)
+    std = torch.tensor(result.get('std', [0.25])).view(1, -1, 1, 1)
+    images = (images * std + mean).clamp(0, 1)
+    images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    rows = [torch.cat([*images[labels == c][:num]], dim=2) for c in labels.unique()]  # (3, H, num * W)
+    args = result.get('args', {})
+    accs = [value for values in result.get('accs_all_exps', {}).values() for value in values]
+    name = args.get('method') or Path(args.get('synset', 'set')).stem
+    title = f'{name}, {len(labels) // len(rows)} per class' + (
+        f': {100 * np.mean(accs):.1f} %' if accs else ''
+    )
+    source = DATASETS.get(args.get('dataset'))
+    names = (
+        list(source.class_names) if source and source.class_names else [str(int(c)) for c in labels.unique()]
+    )
+    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy(), title, names
+
+
+def draw(results: list[dict], out: Path, num: int) -> None:
+    """Write the panels of results to out."""
+    panels = [panel(result, num) for result in results]
+    ratios = [picture.shape[1] / picture.shape[0] for picture, _, _ in panels]
+    widths = [max(ratio, 0.35) for ratio in ratios]
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(4.2 * sum(widths) + 0.8, 4.6),
+        width_ratios=widths,
+        squeeze=False,
+        layout='constrained',
+    )
+    for axis, (picture, title, names) in zip(axes[0], panels, strict=True):
+        axis.imshow(picture, interpolation='nearest')
+        height = picture.shape[0] / len(names)
+        axis.set_yticks(
+            [height * (row + 0.5) for row in range(len(names))], names if axis is axes[0, 0] else []
+        )
+        axis.set_xticks([])
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_title(title.replace(', ', '\n', 1).replace(': ', '\n'), fontsize=10)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    plt.close(figure)
+
+
+@script
+def main(argv=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('files', nargs='+', type=Path, help='result files')
+    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    parser.add_argument('--num', type=positive, default=10, help='images a class (default: %(default)s)')
+    args = parser.parse_args(argv)
+    try:
+        draw([load_result(path) for path in args.files], args.out, args.num)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{args.out} cannot be written ({error})') from error
+    print(args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,116 @@
+"""Judge a synthetic set, ours or another project's of the same format, or random real images.
+
+    python main_eval.py --synset results/<run>/res_DC_CIFAR10_ConvNet_1ipc.pt --eval_mode M
+    python main_eval.py --synset random --dataset CIFAR10 --ipc 1    # published: 14.4 ± 2.0 %
+
+A file holds `data` = [[images (N, C, H, W) normalised, labels (N,)], …]. --protocol says how.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from augment import dsa_strategy
+from condense import judge, next_set, print_plan, report_finished, save_result
+from data import Data, load
+from device import Rng, set_up_device
+from errors import UserError
+from evaluation.judge import eval_pool
+from methods.sampling import UniformSampler
+from runfolder import Run, load_result
+from utils import Arguments, base_parser, parse, script
+
+
+def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Draw num_exp sets of ipc real images per class: the baseline of every table."""
+    smallest = min(len(members) for members in data.indices_class)
+    if args.ipc > smallest:
+        raise UserError(
+            f'--ipc {args.ipc} is more than the smallest class of {data.name} has ({smallest} images)'
+        )
+    sampler, sets = UniformSampler(data), []
+    for exp in range(args.num_exp):
+        rng = Rng(data.device, args.seed, exp, 'random')
+        index = torch.cat([sampler.draw(c, args.ipc, rng.device) for c in range(data.num_classes)])
+        sets.append((data.images(index), data.labels_train[index]))
+    return sets
+
+
+def check_sets(path: Path, sets: list, data: Data) -> None:
+    """Raise UserError unless every set fits the data."""
+    for images, labels in sets:
+        if (
+            tuple(images.shape[1:]) != data.shape
+            or int(labels.max()) >= data.num_classes
+            or int(labels.min()) < 0
+        ):
+            raise UserError(
+                f'{path} holds images {tuple(images.shape[1:])} with labels {int(labels.min())} … '
+                f'{int(labels.max())}, but {data.name} has {data.shape} and {data.num_classes} classes; pass '
+                'the --dataset (and --im_size) that it was condensed from'
+            )
+
+
+def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Arguments]:
+    """Load the sets of a result file; return them, and args with what the file decides (ipc, protocol,
+    name)."""
+    result = load_result(path)
+    sets = result['data'][: args.num_exp]
+    check_sets(path, sets, data)
+    made_by = result.get('args', {})
+    condensed_from = made_by.get('dataset', args.dataset)
+    if Path(condensed_from).stem != Path(args.dataset).stem:
+        raise UserError(f'{path} was condensed from {condensed_from}; pass --dataset {condensed_from}')
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    own = 'dsa' if made_by.get('dsa_strategy', 'None') != 'None' else 'dc'
+    values = vars(args) | {'ipc': len(sets[0][1]) // data.num_classes, 'protocol': args.protocol or own}
+    name = args.run_name.replace(f'_{args.ipc}ipc', '', 1)
+    values |= {'run_name': f'eval_{path.stem}_{digest}_{name}', 'num_exp': len(sets)}
+    sets = [(images.float().to(data.device), labels.long().to(data.device)) for images, labels in sets]
+    return sets, Arguments(**values)
+
+
+@script
+def main(argv=None):
+    parser = base_parser(__doc__)
+    parser.add_argument('--synset', required=True, metavar='FILE', help='a result file; or the word random')
+    parser.add_argument(
+        '--protocol', choices=('dc', 'dsa'), help='dc: plain, dsa: augmented (default: as made)'
+    )
+    args = parse(parser, argv)
+    device = set_up_device(args.device, args.precision)
+    data = load(args.dataset, args.data_path, args.im_size, device)
+    if args.synset == 'random':
+        sets = random_sets(data, args)
+        args = Arguments(
+            **vars(args) | {'protocol': args.protocol or 'dc', 'run_name': f'random_{args.run_name}'}
+        )
+    else:
+        sets, args = stored_sets(Path(args.synset), data, args)
+    strategy = dsa_strategy(args.dataset) if args.protocol == 'dsa' else 'None'
+    judge_all(sets, data, Arguments(**vars(args) | {'dsa_strategy': strategy}))
+
+
+def judge_all(sets: list, data: Data, args: Arguments) -> dict[str, list[float]]:
+    """Judge every set in a run folder of its own, resumable; return {network: accuracies in [0, 1]}."""
+    run, pool = Run(args, data.device), eval_pool(args.eval_mode, args.model)
+    result_path = run.folder / f'res_{Path(args.synset).stem}_{data.name}_{args.model}_{args.ipc}ipc.pt'
+    saved = run.resume()
+    if saved and saved['exp'] == len(sets) and result_path.exists():
+        return report_finished(result_path)
+    run.describe(args, data.device)
+    print_plan(run, args, data, pool, saved)
+    state = saved or {'exp': 0, 'iteration': 0, 'accs': {}, 'accs_all_exps': {}, 'judge_seconds': 0.0}
+    with run.signals():
+        while state['exp'] < len(sets):
+            judge(run, state, sets[state['exp']], data, pool, args, lambda: run.checkpoint(state))
+            run.log({key: state[key] for key in ('exp', 'iteration', 'accs', 'judge_seconds')})
+            next_set(state)
+            run.checkpoint(state)
+    stored = [[part.cpu() for part in pair] for pair in sets]
+    return save_result(run, result_path, data, stored, state['accs_all_exps'])
+
+
+if __name__ == '__main__':
+    main()

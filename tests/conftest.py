@@ -1,0 +1,39 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from data import load
+from device import Rng
+from methods import METHODS
+from methods.sampling import UniformSampler
+
+
+@pytest.fixture(scope='session')
+def digits():
+    return load('Digits')
+
+
+@pytest.fixture(scope='session')
+def cifar_path():
+    """The folder of cifar10.npz, from the environment variable CONDENSE_DATA."""
+    folder = os.environ.get('CONDENSE_DATA')
+    if not folder or not Path(folder, 'cifar10.npz').is_file():
+        pytest.skip('CONDENSE_DATA names no folder with cifar10.npz')
+    return folder
+
+
+@pytest.fixture
+def make_method(digits):
+    """Return a function that builds a method on Digits with small settings, keywords first."""
+
+    def make(name='DC', data=digits, seed=0, **keywords):
+        settings = {
+            'model': 'ConvNetD1', 'ipc': 2, 'outer_loop': 2, 'inner_loop': 2, 'lr_img': 0.1, 'lr_net': 0.01,
+            'batch_real': 32, 'batch_train': 256, 'init': 'noise', 'dsa_strategy': 'None',
+            'dis_metric': 'ours',
+            'precision': 'fp32', 'rng': Rng('cpu', seed),
+        }  # fmt: skip
+        return METHODS[name](data, UniformSampler(data), **settings | keywords)
+
+    return make
