@@ -92,41 +92,41 @@ def condense_one(run: Run, state: dict, method, data: Data, pool: tuple[str, ...
     def save_state():
         run.checkpoint(state | {'method': method.state_dict()})
 
-    bar = tqdm(
-        total=args.Iteration, initial=state['iteration'], desc=f'set {state["exp"]}', dynamic_ncols=True
-    )
-    while True:
-        it = state['iteration']
-        due = it == args.Iteration or (args.eval_every and it % args.eval_every == 0)
-        if due and not state['evaluated']:
-            evaluate(run, state, method, data, pool, args, save_state)
-        if it == args.Iteration:
-            break
+    description = f'set {state["exp"]}'
+    with tqdm(total=args.Iteration, initial=state['iteration'], desc=description, dynamic_ncols=True) as bar:
+        while True:
+            it = state['iteration']
+            due = it == args.Iteration or (args.eval_every and it % args.eval_every == 0)
+            if due and not state['evaluated']:
+                evaluate(run, state, method, data, pool, args, save_state)
+            if it == args.Iteration:
+                return
 
-        started = time.monotonic()
-        try:
-            log = method.step(pause=run.due)
-        except FloatingPointError as error:
-            raise UserError(
-                f'{error} at iteration {it} of set {state["exp"]}: the images diverge; use a smaller '
-                f'--lr_img than {args.lr_img}. The last good checkpoint is kept in {run.folder}'
-            ) from None
-        state['seconds'] += time.monotonic() - started
-        if log is not None:  # None: paused within the iteration
-            bar.set_postfix(loss=f'{log["loss"]:.4f}')
-            bar.update()
-            memory = {'peak_memory_mib': peak_memory(data.device)}
-            run.log({'exp': state['exp'], 'iteration': it + 1, 'seconds': state['seconds']} | memory | log)
-            state |= {
-                'iteration': it + 1,
-                'seconds': 0.0,
-                'evaluated': False,
-                'accs': {},
-                'judge_seconds': 0.0,
-            }
-        if run.due():
-            save_state()
-    bar.close()
+            started = time.monotonic()
+            try:
+                log = method.step(pause=run.due)
+            except FloatingPointError as error:
+                raise UserError(
+                    f'{error} at iteration {it} of set {state["exp"]}: the images diverge; use a smaller '
+                    f'--lr_img than {args.lr_img}. The last good checkpoint is kept in {run.folder}'
+                ) from None
+            state['seconds'] += time.monotonic() - started
+            if log is not None:  # None: paused within the iteration
+                bar.set_postfix(loss=f'{log["loss"]:.4f}')
+                bar.update()
+                memory = {'peak_memory_mib': peak_memory(data.device)}
+                run.log(
+                    {'exp': state['exp'], 'iteration': it + 1, 'seconds': state['seconds']} | memory | log
+                )
+                state |= {
+                    'iteration': it + 1,
+                    'seconds': 0.0,
+                    'evaluated': False,
+                    'accs': {},
+                    'judge_seconds': 0.0,
+                }
+            if run.due():
+                save_state()
 
 
 def evaluate(run: Run, state: dict, method, data: Data, pool, args: Arguments, save_state) -> None:

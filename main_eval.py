@@ -19,7 +19,7 @@ from errors import UserError
 from evaluation.judge import eval_pool
 from methods.sampling import UniformSampler
 from runfolder import Run, load_result
-from utils import Arguments, base_parser, parse, script
+from utils import Arguments, Parser, base_parser, parse, script
 
 
 def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -71,13 +71,18 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
     return sets, Arguments(**values)
 
 
+def add_arguments(parser: Parser) -> None:
+    """Add the flags that are main_eval's own."""
+    parser.add_argument('--synset', required=True, metavar='FILE', help='a result file; or the word random')
+    parser.add_argument(
+        '--protocol', choices=('dc', 'dsa'), help='dc plain, dsa augmented (default: as made)'
+    )
+
+
 @script
 def main(argv=None):
     parser = base_parser(__doc__)
-    parser.add_argument('--synset', required=True, metavar='FILE', help='a result file; or the word random')
-    parser.add_argument(
-        '--protocol', choices=('dc', 'dsa'), help='dc: plain, dsa: augmented (default: as made)'
-    )
+    add_arguments(parser)
     args = parse(parser, argv)
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)

@@ -177,7 +177,8 @@ class Run:
                     f'{self.checkpoint_path} was made with --{key} {old}, this command has --{key} {new}; '
                     'choose another --save_path, or remove the folder to start anew'
                 )
-        self._log.truncate(min(state['log_bytes'], self.folder.joinpath('log.jsonl').stat().st_size))
+        if self._log.seek(0, os.SEEK_END) > state['log_bytes']:
+            self._log.truncate(state['log_bytes'])
         return state
 
     def describe(self, args, device: torch.device) -> None:

@@ -1,0 +1,101 @@
+"""Flags: spelling and defaults of the original, typed wins over derived, run names, errors that list the
+choices."""
+
+import pytest
+
+from errors import UserError
+from methods import METHODS
+from methods.gradient import DISTANCES
+from utils import Arguments, add_condensation, base_parser, parse
+
+
+def arguments(line='', **changes):
+    parser = base_parser('test')
+    add_condensation(parser, METHODS, DISTANCES)
+    return parse(parser, line.split(), METHODS)
+
+
+def test_defaults_of_the_original():
+    expected = {
+        'method': 'DC', 'dataset': 'CIFAR10', 'model': 'ConvNet', 'ipc': 1, 'eval_mode': 'S', 'num_exp': 5,
+        'num_eval': 20, 'Iteration': 1000, 'lr_img': 0.1, 'lr_net': 0.01, 'batch_real': 256, 'init': 'noise',
+        'batch_train': 256, 'dsa_strategy': 'None', 'data_path': 'data', 'save_path': 'results',
+        'dis_metric': 'ours', 'outer_loop': 1, 'inner_loop': 1, 'seed': 0,
+    }  # fmt: skip
+    values = vars(arguments())
+    assert {key: values[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ('ipc', 'loops'),
+    [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (40, (40, 15)), (50, (50, 10))],
+)
+def test_loops_by_ipc(ipc, loops):
+    args = arguments(f'--ipc {ipc}')
+    assert (args.outer_loop, args.inner_loop) == loops
+    assert arguments(f'--ipc {ipc} --inner_loop 3').inner_loop == 3
+
+
+def test_derived_values():
+    assert arguments('--model MLP').lr_img == 0.01
+    dsa = arguments('--method DSA')
+    assert (dsa.init, dsa.dsa_strategy) == ('real', 'color_crop_cutout_flip_scale_rotate')
+    assert arguments('--method DSA --dataset SVHN').dsa_strategy == 'color_crop_cutout_scale_rotate'
+    assert arguments('--device cpu').precision == 'fp32' and arguments('--device cuda:1').precision == 'tf32'
+
+
+@pytest.mark.parametrize(
+    'typed',
+    [
+        ('epoch_eval_train', 42), ('outer_loop', 3), ('inner_loop', 0), ('lr_img', 0.5), ('init', 'noise'),
+        ('dsa_strategy', 'None'), ('precision', 'bf16'),
+    ],
+)  # fmt: skip
+def test_a_typed_flag_always_wins(typed):
+    flag, value = typed
+    assert getattr(arguments(f'--method DSA --model MLP --{flag} {value}'), flag) == value
+
+
+def test_run_names_tell_experiments_apart_and_ignore_places():
+    lines = ['', '--method DSA', '--ipc 10', '--seed 1', '--lr_img 0.2', '--Iteration 200', '--num_eval 5']
+    lines += ['--model MLP', '--dataset MNIST', '--precision bf16', '--dis_metric mse', '--im_size 16']
+    names = [arguments(line).run_name for line in lines]
+    assert len(set(names)) == len(lines) and names[0] == 'DC_CIFAR10_ConvNet_1ipc_seed0'
+    assert names[4] == 'DC_CIFAR10_ConvNet_1ipc_seed0_lr_img=0.2'
+    same = ['--lr_img 0.1', '--save_path elsewhere', '--data_path there', '--device cpu', '--outer_loop 1']
+    assert {arguments(line).run_name for line in same} == {names[0]}
+    assert arguments('--dataset my/own.npz').run_name == 'DC_own_ConvNet_1ipc_seed0_dataset=my-own.npz'
+
+
+def test_arguments_are_frozen():
+    args = arguments()
+    with pytest.raises(AttributeError, match='frozen'):
+        args.ipc = 3
+    assert isinstance(args, Arguments)
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('--method DCC', "--method.*'DCC'.*DC.*DSA"),
+        ('--model ConvNett', "'ConvNett'.*ConvNetW256"),
+        ('--dis_metric l1', "'l1'.*ours.*mse.*cos"),
+        ('--eval_mode X', "'X'.*SS"),
+        ('--ipc 0', "--ipc: '0' must be an integer at least 1"),
+        ('--ipc -3', 'at least 1'),
+        ('--ipc 15', 'ipc 15 has no preset loops.*--outer_loop and --inner_loop.*1, 10, 20, 30, 40, 50'),
+        ('--ipc 15 --outer_loop 3', 'no preset loops'),
+        ('--lr_img nan', 'must be a number above 0'),
+        ('--lr_img 0', 'must be a number above 0'),
+        ('--num_eval x', 'must be an integer'),
+        ('--epoch_eval_train 0', 'at least 1'),
+        ('--method DC --dsa_strategy flip', 'use --method DSA'),
+        ('--unknown 3', 'unrecognized arguments: --unknown'),
+    ],
+)
+def test_mistakes(line, message):
+    with pytest.raises(UserError, match=message):
+        arguments(line)
+    with pytest.raises(UserError) as error:
+        arguments(line)
+    assert '\n' not in str(error.value)

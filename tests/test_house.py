@@ -1,0 +1,94 @@
+"""The house rules: imports point down only, and every command in the README and in runs/ parses."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import main as main_script
+import main_eval
+import utils
+from evaluation.judge import eval_pool
+from methods import METHODS
+from methods.gradient import DISTANCES
+from networks import NETWORKS
+
+ROOT = Path(__file__).parents[1]
+FLOORS = {
+    'errors': 0, 'networks': 0, 'augment': 0, 'readers': 0, 'data': 0,
+    'device': 1, 'training': 1, 'runfolder': 1, 'utils': 1,
+    'methods': 2, 'evaluation': 2,
+    'condense': 3,
+    'main': 4, 'main_eval': 4, 'main_report': 4, 'figures': 4,
+}  # fmt: skip
+
+
+def modules():
+    for path in ROOT.rglob('*.py'):
+        relative = path.relative_to(ROOT)
+        if relative.parts[0] not in ('tests', '.venv'):
+            yield path, relative.with_suffix('').parts[0]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.split('.')[0]
+
+
+@pytest.mark.parametrize(
+    ('path', 'name'), [pytest.param(*pair, id=str(pair[0].relative_to(ROOT))) for pair in modules()]
+)
+def test_imports_point_down_only(path, name):
+    for other in set(imports(path)) & FLOORS.keys():
+        if FLOORS[name] in (2, 4):  # the shelves never import each other, and nobody imports a script
+            assert other == name or FLOORS[other] < FLOORS[name], f'{path.name} imports {other}'
+        else:
+            assert FLOORS[other] <= FLOORS[name], f'{path.name} imports {other}'
+
+
+def commands():
+    """Every `python main*.py …` in the README, docs, docstrings of scripts and runs/."""
+    for path in [
+        *ROOT.glob('*.md'),
+        *ROOT.glob('docs/**/*.md'),
+        *ROOT.glob('runs/*.sh'),
+        *ROOT.glob('main*.py'),
+    ]:
+        text = path.read_text()
+        variables = dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
+        for script, flags in re.findall(r'python\S* (main\w*\.py)([^\n#`|>]*)', text):
+            for name, value in variables.items():
+                flags = flags.replace(f'${name}', value)
+            yield pytest.param(script, shlex.split(flags), id=f'{path.name}: {script}{flags}'[:100])
+
+
+@pytest.mark.parametrize(('script', 'flags'), list(commands()))
+def test_documented_commands_parse(script, flags):
+    parser = utils.base_parser('')
+    if script == 'main.py':
+        utils.add_condensation(parser, METHODS, DISTANCES)
+        assert utils.parse(parser, flags, METHODS).method in METHODS
+    elif script == 'main_eval.py':
+        main_eval.add_arguments(parser)
+        assert utils.parse(parser, flags).synset
+    else:
+        assert (ROOT / script).is_file()
+
+
+def test_every_pool_holds_known_networks():
+    for mode in utils.EVAL_MODES:
+        assert set(eval_pool(mode, 'ConvNetBN')) <= NETWORKS.keys()
+
+
+@pytest.mark.parametrize('script', [main_script, main_eval])
+def test_help_names_every_choice(script, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        script.main(['--help'])
+    text = capsys.readouterr().out
+    assert exit_.value.code == 0 and script.__doc__.splitlines()[0] in text
+    assert 'ConvNetASwishBN' in text and 'CIFAR100' in text

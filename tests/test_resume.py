@@ -1,0 +1,260 @@
+"""A run stopped anywhere (Ctrl-C, SIGTERM, SIGKILL in the middle of a write, full disk) ends as an
+uninterrupted one."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import main as main_script
+import main_eval
+import runfolder
+from errors import UserError
+
+ROOT = Path(__file__).parents[1]
+RUN = [
+    '--dataset',
+    'Digits',
+    '--model',
+    'ConvNetD1',
+    '--ipc',
+    '2',
+    '--outer_loop',
+    '2',
+    '--inner_loop',
+    '1',
+    '--Iteration',
+    '4',
+    '--eval_every',
+    '2',
+    '--num_exp',
+    '2',
+    '--num_eval',
+    '2',
+    '--epoch_eval_train',
+    '3',
+    '--batch_real',
+    '16',
+]
+CHANGING = ('seconds', 'judge_seconds', 'peak_memory_mib')  # what two runs of one seed may differ in
+
+
+def folder_of(path):
+    return next(folder for folder in Path(path).iterdir() if folder.is_dir())
+
+
+def outcome(path):
+    """Everything that a run leaves and that must not depend on interruptions."""
+    folder = folder_of(path)
+    result = torch.load(next(folder.glob('res_*.pt')), weights_only=True)
+    log = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
+    log = [{key: value for key, value in record.items() if key not in CHANGING} for record in log]
+    return (
+        result['data'],
+        result['accs_all_exps'],
+        log,
+        sorted(picture.name for picture in folder.glob('vis_*.png')),
+    )
+
+
+def assert_same(first, second):
+    for (images, labels), (images_other, labels_other) in zip(first[0], second[0], strict=True):
+        assert torch.equal(images, images_other) and torch.equal(labels, labels_other)
+    assert first[1:] == second[1:]
+
+
+def start(path, *flags, code='import main; main.main()'):
+    """Start a real process that saves at every opportunity."""
+    code = f'import runfolder; runfolder.CHECKPOINT_SECONDS = -1\n{code}'
+    return subprocess.Popen(
+        [sys.executable, '-c', code, *RUN, '--save_path', str(path), *flags],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    path = tmp_path_factory.mktemp('straight')
+    main_script.main([*RUN, '--save_path', str(path)])
+    return path
+
+
+def test_the_same_seed_gives_the_same_and_another_seed_another(uninterrupted, tmp_path):
+    main_script.main([*RUN, '--save_path', str(tmp_path / 'again')])
+    assert_same(outcome(uninterrupted), outcome(tmp_path / 'again'))
+    main_script.main([*RUN, '--save_path', str(tmp_path / 'other'), '--seed', '1'])
+    assert not torch.equal(outcome(uninterrupted)[0][0][0], outcome(tmp_path / 'other')[0][0][0])
+
+
+def test_a_run_leaves_what_the_readme_says(uninterrupted):
+    folder = folder_of(uninterrupted)
+    args = json.loads((folder / 'args.json').read_text())
+    assert args['lr_img'] == 0.1 and args['command'][-2:] == ['--save_path', str(uninterrupted)]
+    assert {'commit', 'torch', 'device'} <= args['environment'].keys()
+    data, accs, log, pictures = outcome(uninterrupted)
+    assert (
+        len(data) == 2
+        and data[0][0].shape == (20, 1, 8, 8)
+        and data[0][1].tolist() == sorted(list(range(10)) * 2)
+    )
+    assert {model: len(values) for model, values in accs.items()} == {'ConvNetD1': 4}
+    assert [(record['exp'], record['iteration']) for record in log if 'loss' in record] == [
+        (exp, it) for exp in (0, 1) for it in (1, 2, 3, 4)
+    ]
+    judged = [record for record in log if 'accs' in record]
+    assert [record['iteration'] for record in judged] == [0, 2, 4] * 2 and len(pictures) == 6
+    assert judged[2]['accs']['ConvNetD1'] + judged[5]['accs']['ConvNetD1'] == accs['ConvNetD1']
+
+
+def test_the_saved_set_is_the_evaluated_set(uninterrupted, capsys, tmp_path):
+    """Judging the saved set again with the same seeds gives the same accuracies."""
+    result = next(folder_of(uninterrupted).glob('res_*.pt'))
+    flags = [
+        '--dataset',
+        'Digits',
+        '--model',
+        'ConvNetD1',
+        '--num_eval',
+        '2',
+        '--epoch_eval_train',
+        '3',
+        '--num_exp',
+        '2',
+    ]
+    accs = main_eval_accs([*flags, '--synset', str(result), '--save_path', str(tmp_path)])
+    assert accs == outcome(uninterrupted)[1]
+
+
+def main_eval_accs(argv):
+    main_eval.main(argv)
+    return outcome(argv[-1])[1]
+
+
+def test_a_finished_run_says_so(uninterrupted, capsys):
+    before = {
+        path: path.stat().st_mtime_ns for path in folder_of(uninterrupted).iterdir() if path.name != 'lock'
+    }
+    main_script.main([*RUN, '--save_path', str(uninterrupted)])
+    assert 'is finished' in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('lines', [2, 3])  # in the middle of condensing, and of the second evaluation
+def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, number, lines):
+    process = start(tmp_path)
+    log = tmp_path / folder_of(uninterrupted).name / 'log.jsonl'
+    while process.poll() is None and (not log.exists() or log.read_bytes().count(b'\n') < lines):
+        time.sleep(0.005)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + number, output
+    assert 'the same command goes on from here' in output and 'Traceback' not in output
+    main_script.main([*RUN, '--save_path', str(tmp_path)])
+    assert_same(outcome(uninterrupted), outcome(tmp_path))
+
+
+KILL = """
+import os, signal, main
+writes, plain = 0, runfolder.write_atomic
+def write(path, content):
+    global writes
+    writes += path.name == 'checkpoint.pt'
+    if writes == {write}:
+        with open(path.with_name(path.name + '.part'), 'wb') as file:
+            file.write(bytes(content)[:len(content) // 2])
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    plain(path, content)
+runfolder.write_atomic = write
+main.main()
+"""
+
+
+@pytest.mark.parametrize('write', [1, 4, 9])
+def test_kill_in_the_middle_of_a_checkpoint_write(uninterrupted, tmp_path, write):
+    process = start(tmp_path, code=KILL.format(write=write))
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == -signal.SIGKILL, output
+    assert (folder_of(tmp_path) / 'checkpoint.pt.part').exists()
+    assert (folder_of(tmp_path) / 'checkpoint.pt').exists() == (write > 1)
+    main_script.main([*RUN, '--save_path', str(tmp_path)])
+    assert_same(outcome(uninterrupted), outcome(tmp_path))
+
+
+def stop_early(path, monkeypatch, capsys, after=2):
+    """Run until the disk is full at checkpoint number `after` + 1; return the error line."""
+    plain, writes = os.fsync, []
+
+    def full(descriptor):
+        writes.append(descriptor)
+        if len(writes) > after + 2:  # args.json and the first picture come before
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(descriptor)
+
+    monkeypatch.setattr(runfolder, 'CHECKPOINT_SECONDS', -1)
+    monkeypatch.setattr(runfolder.os, 'fsync', full)
+    with pytest.raises(SystemExit) as exit_:
+        main_script.main([*RUN, '--save_path', str(path)])
+    monkeypatch.undo()
+    assert exit_.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_full_disk_keeps_the_old_checkpoint(uninterrupted, tmp_path, monkeypatch, capsys):
+    line = stop_early(tmp_path, monkeypatch, capsys)
+    assert 'No space left on device' in line and 'the same command' in line
+    assert (folder_of(tmp_path) / 'checkpoint.pt').exists() and not list(folder_of(tmp_path).glob('*.part'))
+    main_script.main([*RUN, '--save_path', str(tmp_path)])
+    assert_same(outcome(uninterrupted), outcome(tmp_path))
+
+
+def test_truncated_or_foreign_checkpoints_are_named(tmp_path, monkeypatch, capsys):
+    def expect(message):
+        with pytest.raises(SystemExit) as exit_:
+            main_script.main([*RUN, '--save_path', str(tmp_path)])
+        assert exit_.value.code == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count('\n') == 1
+
+    stop_early(tmp_path, monkeypatch, capsys)
+    path = folder_of(tmp_path) / 'checkpoint.pt'
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    expect('checkpoint.pt cannot be read as a checkpoint')
+    path.write_bytes(good)
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {'args': state['args'] | {'lr_img': 0.7}}, path)
+    expect('was made with --lr_img 0.7, this command has --lr_img 0.1')
+    torch.save([1, 2], path)
+    expect('not a checkpoint of this project')
+    assert path.exists()
+
+
+def test_divergence_keeps_the_last_good_checkpoint(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main_script.main([*RUN, '--save_path', str(tmp_path), '--lr_img', '1e30'])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert exit_.value.code == 2 and '--lr_img than 1e+30' in error
+
+
+def test_two_processes_do_not_write_one_run(tmp_path, digits):
+    args = type('Args', (), {'save_path': tmp_path, 'run_name': 'x'})()
+    first = runfolder.Run(args, digits.device)
+    with pytest.raises(UserError, match='another process'):
+        runfolder.Run(args, digits.device)
+    assert first.folder.exists()
+
+
+def test_unwritable_results(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(SystemExit) as exit_:
+        main_script.main([*RUN, '--save_path', str(tmp_path / 'file')])
+    assert exit_.value.code == 2

@@ -1,0 +1,155 @@
+"""The scripts end to end on Digits, as a user calls them; and each mistake: one line on stderr, exit code
+2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import main as main_script
+import main_eval
+import main_report
+from figures import grid
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script, line, path, capsys):
+    script.main([*line.split(), '--save_path', str(path)])
+    return capsys.readouterr().out
+
+
+def result_of(path):
+    return torch.load(next(Path(path).glob('*/res_*.pt')), weights_only=True)
+
+
+@pytest.mark.parametrize('method', ['DC', 'DSA'])
+def test_condensed_digits_beat_random_selection_and_the_loss_falls(method, tmp_path, capsys):
+    judge = '--dataset Digits --model ConvNetD2 --ipc 1 --num_eval 3 --epoch_eval_train 100'
+    line = f'{judge} --method {method} --Iteration 40 --num_exp 1 --eval_every 0'
+    output = run(main_script, line, tmp_path / 'condensed', capsys)
+    assert output.strip().splitlines()[-1].startswith('ConvNetD2 ') and ' ± ' in output.splitlines()[-1]
+    log = next((tmp_path / 'condensed').glob('*/log.jsonl')).read_text().splitlines()
+    losses = [record['loss'] for record in map(json.loads, log) if 'loss' in record]
+    assert len(losses) == 40 and np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    protocol = 'dsa' if method == 'DSA' else 'dc'
+    run(main_eval, f'{judge} --synset random --num_exp 3 --protocol {protocol}', tmp_path / 'random', capsys)
+    condensed, random = (
+        result_of(tmp_path / name)['accs_all_exps']['ConvNetD2'] for name in ('condensed', 'random')
+    )
+    standard_error = np.hypot(np.std(condensed) / len(condensed) ** 0.5, np.std(random) / len(random) ** 0.5)
+    assert np.mean(condensed) - np.mean(random) > 2 * standard_error
+
+
+def test_sets_of_other_projects_are_judged(tmp_path, capsys):
+    """The field's format holds NumPy numbers and no arguments."""
+    images, labels = torch.randn(20, 1, 8, 8), torch.arange(10).repeat_interleave(2)
+    accs = {'ConvNet': [np.float64(0.5)]}
+    torch.save({'data': [[images, labels]] * 2, 'accs_all_exps': accs}, tmp_path / 'res_DC_x.pt')
+    line = f'--dataset Digits --eval_mode W --num_eval 1 --epoch_eval_train 1 --synset {tmp_path}/res_DC_x.pt'
+    run(main_eval, line, tmp_path / 'out', capsys)
+    result = result_of(tmp_path / 'out')
+    assert list(result['accs_all_exps']) == ['ConvNetW32', 'ConvNetW64', 'ConvNetW128', 'ConvNetW256']
+    assert all(len(values) == 2 for values in result['accs_all_exps'].values())
+    assert torch.equal(result['data'][1][0], images)
+    assert 'is finished' in run(main_eval, line, tmp_path / 'out', capsys)
+
+
+def test_report_and_picture(tmp_path, capsys):
+    flags = '--dataset Digits --model MLP --ipc 1 --num_exp 2 --num_eval 2 --epoch_eval_train 2'
+    run(main_eval, f'{flags} --synset random', tmp_path, capsys)
+    run(main_script, f'{flags} --Iteration 2', tmp_path, capsys)
+    table = run(main_report, '', tmp_path, capsys).splitlines()
+    assert (
+        len(table) == 3 and table[0].startswith('data') and 'random' in table[2] and '2 x 2 MLP' in table[1]
+    )
+    files = sorted(str(path) for path in tmp_path.glob('*/res_*.pt'))
+    grid.main([*files, '--out', str(tmp_path / 'docs/grid.png')])
+    assert (tmp_path / 'docs/grid.png').stat().st_size > 5000
+
+
+MISTAKES = {
+    'unknown method': ('--method DCC', "'DCC'"),
+    'unknown network': ('--model Foo', "'Foo'"),
+    'unknown data set': ('--dataset Foo', "unknown data set 'Foo'.*Digits, MNIST"),
+    'unknown strategy': ('--dataset Digits --method DSA --dsa_strategy swirl', "'swirl'.*color, crop"),
+    'unknown distance': ('--dis_metric l1', "'l1'"),
+    'ipc 0': ('--ipc 0', 'at least 1'),
+    'ipc without loops': ('--ipc 7', 'no preset loops'),
+    'more real images than there are': (
+        '--dataset Digits --init real --ipc 500 --outer_loop 1 --inner_loop 1',
+        r"--init real needs 500 images in every class, but class '\d' has 13",
+    ),
+    'network too deep': ('--dataset Digits --model ConvNetD4', 'depth 4.*8x8.*ConvNetD1'),
+    'no such device': ('--dataset Digits --device cuda:77', '--device cuda:77 cannot be used.*--device cpu'),
+    'no such kind of device': ('--dataset Digits --device tpu9', '--device tpu9 cannot be used'),
+    'missing archive': ('--dataset nowhere/own.npz', 'nowhere/own.npz'),
+    'unwritable results': ('--dataset Digits --save_path /dev/null/x', 'cannot be written'),
+}
+
+
+@pytest.mark.parametrize('mistake', MISTAKES)
+def test_a_mistake_gets_one_line_and_exit_code_2(mistake, tmp_path, capsys):
+    line, message = MISTAKES[mistake]
+    with pytest.raises(SystemExit) as exit_:
+        main_script.main(['--save_path', str(tmp_path), *line.split()])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.count('\n') == 1
+    pytest.importorskip('re').search(message, error) or pytest.fail(error)
+
+
+@pytest.mark.parametrize(
+    ('content', 'flags', 'message'),
+    [
+        (None, '', 'no such result file'),
+        (b'garbage', '', 'cannot be read as a result file'),
+        ({'data': []}, '', 'is no result file'),
+        ({'data': [[torch.zeros(10, 3, 32, 32), torch.arange(10)]]}, '', '--dataset'),
+        ({'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10) + 5]]}, '', '--dataset'),
+        (
+            {'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10)]], 'args': {'dataset': 'USPS'}},
+            '',
+            'pass --dataset USPS',
+        ),
+    ],
+)
+def test_wrong_sets(content, flags, message, tmp_path, capsys):
+    path = tmp_path / 'set.pt'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        torch.save(content, path)
+    with pytest.raises(SystemExit) as exit_:
+        main_eval.main(['--dataset', 'Digits', '--synset', str(path), '--save_path', str(tmp_path / 'out')])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and message in error and error.count('\n') == 1
+
+
+def test_random_sets_larger_than_a_class(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main_eval.main(
+            ['--dataset', 'Digits', '--synset', 'random', '--ipc', '1000', '--save_path', str(tmp_path)]
+        )
+    assert exit_.value.code == 2 and 'smallest class' in capsys.readouterr().err
+
+
+def test_report_of_nothing(tmp_path, capsys):
+    for path in (tmp_path, tmp_path / 'missing'):
+        with pytest.raises(SystemExit) as exit_:
+            main_report.main(['--save_path', str(path)])
+        assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1
+
+
+def test_a_real_process_has_no_traceback():
+    done = subprocess.run([sys.executable, 'main.py', '--ipc', '0'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+
+
+def test_real_cifar(cifar_path, tmp_path, capsys):
+    line = f'--data_path {cifar_path} --ipc 1 --Iteration 2 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
+    run(main_script, line, tmp_path, capsys)
+    assert result_of(tmp_path)['data'][0][0].shape == (10, 3, 32, 32)
