@@ -27,6 +27,8 @@ def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
     std = torch.tensor(result.get('std', [0.25])).view(1, -1, 1, 1)
     images = (images * std + mean).clamp(0, 1)
     images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    gap = max(1, images.shape[-1] // 16)
+    images = torch.nn.functional.pad(images, [gap] * 4, value=1.0)
     rows = [torch.cat([*images[labels == c][:num]], dim=2) for c in labels.unique()]  # (3, H, num * W)
     args = result.get('args', {})
     accs = [value for values in result.get('accs_all_exps', {}).values() for value in values]
