@@ -16,8 +16,9 @@ from tqdm import tqdm
 from data import Data
 from device import Rng, peak_memory
 from errors import UserError
-from evaluation.judge import eval_pool, judge_network, networks_left, protocol
-from runfolder import Run, load_result, save
+from evaluation.judge import check_pool, eval_pool, judge_network, networks_left, protocol
+from runfolder import Run
+from storage import load_result, save
 from utils import Arguments
 
 
@@ -27,34 +28,34 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
     Resumes where the same command stopped; a finished run only says so. Raises UserError for a user's mistake
     and SystemExit (130, 143) after a signal.
     """
-    run = Run(args, data.device)
-    result_path = run.folder / f'res_{args.method}_{data.name}_{args.model}_{args.ipc}ipc.pt'
-    saved = run.resume()
-    if saved and saved['exp'] == args.num_exp and result_path.exists():
-        return report_finished(result_path)
     pool = eval_pool(args.eval_mode, args.model)
-    run.describe(args, data.device)
-    print_plan(run, args, data, pool, saved)
+    check_pool(pool, data)
+    build(method_class, data, sampler, args, exp=0)  # a mistake shows here, before there is a folder
+    with Run(args, data.device) as run:
+        saved = run.resume()
+        result_path = run.folder / f'res_{args.method}_{data.name}_{args.model}_{args.ipc}ipc.pt'
+        if saved and saved['exp'] == args.num_exp and result_path.exists():
+            return report_finished(result_path)
+        run.describe(args, data.device)
+        print_plan(run, args, data, pool, saved)
 
-    state = saved or {'exp': 0, 'sets': [], 'accs_all_exps': {}}
-    with run.signals():
+        state = saved or {'exp': 0, 'sets': [], 'accs_all_exps': {}}
         while state['exp'] < args.num_exp:
             method = build(method_class, data, sampler, args, state['exp'])
             if 'method' in state:
                 method.load_state_dict(state.pop('method'))
             else:
-                state |= {
-                    'iteration': 0,
-                    'seconds': 0.0,
-                    'evaluated': False,
-                    'accs': {},
-                    'judge_seconds': 0.0,
-                }
+                state |= at_iteration(0)
             condense_one(run, state, method, data, pool, args)
             state['sets'].append([part.cpu().clone() for part in method.synset])
             next_set(state)
             run.checkpoint(state)
-    return save_result(run, result_path, data, state['sets'], state['accs_all_exps'])
+        return save_result(run, result_path, data, state['sets'], state['accs_all_exps'])
+
+
+def at_iteration(it: int) -> dict:
+    """Return the part of the state that begins anew with iteration number it."""
+    return {'iteration': it, 'seconds': 0.0, 'evaluated': False, 'accs': {}, 'judge_seconds': 0.0}
 
 
 def next_set(state: dict) -> None:
@@ -118,13 +119,7 @@ def condense_one(run: Run, state: dict, method, data: Data, pool: tuple[str, ...
                 run.log(
                     {'exp': state['exp'], 'iteration': it + 1, 'seconds': state['seconds']} | memory | log
                 )
-                state |= {
-                    'iteration': it + 1,
-                    'seconds': 0.0,
-                    'evaluated': False,
-                    'accs': {},
-                    'judge_seconds': 0.0,
-                }
+                state |= at_iteration(it + 1)
             if run.due():
                 save_state()
 

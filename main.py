@@ -11,7 +11,7 @@ from condense import condense
 from data import load
 from device import set_up_device
 from methods import METHODS
-from methods.gradient import DISTANCES
+from methods.distance import DISTANCES
 from methods.sampling import UniformSampler
 from utils import add_condensation, base_parser, parse, script
 

@@ -16,9 +16,10 @@ from condense import judge, next_set, print_plan, report_finished, save_result
 from data import Data, load
 from device import Rng, set_up_device
 from errors import UserError
-from evaluation.judge import eval_pool
+from evaluation.judge import check_pool, eval_pool
 from methods.sampling import UniformSampler
-from runfolder import Run, load_result
+from runfolder import Run
+from storage import load_result
 from utils import Arguments, Parser, base_parser, parse, script
 
 
@@ -99,22 +100,24 @@ def main(argv=None):
 
 def judge_all(sets: list, data: Data, args: Arguments) -> dict[str, list[float]]:
     """Judge every set in a run folder of its own, resumable; return {network: accuracies in [0, 1]}."""
-    run, pool = Run(args, data.device), eval_pool(args.eval_mode, args.model)
-    result_path = run.folder / f'res_{Path(args.synset).stem}_{data.name}_{args.model}_{args.ipc}ipc.pt'
-    saved = run.resume()
-    if saved and saved['exp'] == len(sets) and result_path.exists():
-        return report_finished(result_path)
-    run.describe(args, data.device)
-    print_plan(run, args, data, pool, saved)
-    state = saved or {'exp': 0, 'iteration': 0, 'accs': {}, 'accs_all_exps': {}, 'judge_seconds': 0.0}
-    with run.signals():
+    pool = eval_pool(args.eval_mode, args.model)
+    check_pool(pool, data)
+    with Run(args, data.device) as run:
+        saved = run.resume()
+        result_path = run.folder / f'res_{Path(args.synset).stem}_{data.name}_{args.model}_{args.ipc}ipc.pt'
+        if saved and saved['exp'] == len(sets) and result_path.exists():
+            return report_finished(result_path)
+        run.describe(args, data.device)
+        print_plan(run, args, data, pool, saved)
+
+        state = saved or {'exp': 0, 'iteration': 0, 'accs': {}, 'accs_all_exps': {}, 'judge_seconds': 0.0}
         while state['exp'] < len(sets):
             judge(run, state, sets[state['exp']], data, pool, args, lambda: run.checkpoint(state))
             run.log({key: state[key] for key in ('exp', 'iteration', 'accs', 'judge_seconds')})
             next_set(state)
             run.checkpoint(state)
-    stored = [[part.cpu() for part in pair] for pair in sets]
-    return save_result(run, result_path, data, stored, state['accs_all_exps'])
+        stored = [[part.cpu() for part in pair] for pair in sets]
+        return save_result(run, result_path, data, stored, state['accs_all_exps'])
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import numpy as np
 
 from errors import UserError
 from evaluation.judge import protocol
-from runfolder import load_result
+from storage import load_result
 from utils import Parser, script
 
 

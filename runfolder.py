@@ -19,6 +19,7 @@ import torch
 import torchvision
 
 from errors import UserError
+from storage import load, save, write_atomic
 
 try:
     import fcntl
@@ -28,76 +29,6 @@ except ImportError:  # Windows: no lock
 # Arguments that may differ between the parts of one run: where things lie, and the words that were typed.
 FREE = ('command', 'data_path', 'save_path', 'run_name', 'device')
 CHECKPOINT_SECONDS = 60
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write content to path, or leave path as it was and raise UserError (full disk, no permission)."""
-    part = path.with_name(path.name + '.part')
-    try:
-        with open(part, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise UserError(
-            f'{path} cannot be written ({error.strerror}); what was saved before is kept: make room, then '
-            'give the same command again'
-        ) from error
-
-
-def save(path: Path, state: dict) -> None:
-    """Save a dict of tensors and plain values, atomically."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(path, buffer.getbuffer())
-
-
-def load(path: Path, what: str) -> dict:
-    """Load what save() or another project's torch.save wrote, without running code from it; raise
-    UserError."""
-    from numpy._core.multiarray import scalar
-
-    allowed = [
-        (scalar, 'numpy.core.multiarray.scalar'),
-        (scalar, 'numpy._core.multiarray.scalar'),
-        np.dtype,
-        np.dtypes.Float64DType,
-        np.dtypes.Float32DType,
-    ]  # the field's result files hold NumPy numbers
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f'{path}: no such {what}') from error
-    except Exception as error:  # UnpicklingError, RuntimeError, EOFError, OSError …, by the kind of damage
-        raise UserError(
-            f'{path} cannot be read as a {what} (truncated or foreign: {str(error).splitlines()[0]}); '
-            'remove it or restore it from a copy'
-        ) from error
-
-
-def load_result(path: Path) -> dict:
-    """Load a result file: `data` = [[images (N, C, H, W), labels (N,)], …] and `accs_all_exps` = {network: [0
-    … 1]}."""
-    result = load(path, 'result file')
-    if (
-        not isinstance(result, dict)
-        or not result.get('data')
-        or not all(
-            len(pair) == 2
-            and all(isinstance(part, torch.Tensor) for part in pair)
-            and pair[0].ndim == 4
-            and pair[1].shape == pair[0].shape[:1]
-            for pair in result['data']
-        )
-    ):
-        raise UserError(
-            f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
-        )
-    return result
 
 
 def environment(device: torch.device) -> dict:
@@ -131,7 +62,7 @@ class Stopped(SystemExit):
 
 
 class Run:
-    """The folder of one run, locked for this process: what it logs, saves and resumes from.
+    """The folder of one run, locked for this process: what it logs, saves, resumes. Use it in `with`.
 
     Raises UserError when the folder cannot be written, or another process is writing there.
     """
@@ -212,23 +143,24 @@ class Run:
             print(f'\nstopped and saved in {self.folder}; the same command goes on from here', flush=True)
             raise Stopped(128 + self.signal)
 
-    @contextlib.contextmanager
-    def signals(self):
-        """Within this context SIGINT and SIGTERM ask for a stop at the next checkpoint; a second one stops at
-        once."""
+    def __enter__(self):
+        """From here SIGINT and SIGTERM ask for a stop at the next checkpoint; a second one stops at once."""
 
         def handler(number, frame):
-            if self.signal is not None or self._inside:
-                self.signal = number
+            again, self.signal = self.signal is not None, number
+            if again or self._inside:
                 raise KeyboardInterrupt
-            self.signal = number
 
-        old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, previous in old.items():
-                signal.signal(number, previous)
+        self._handlers = {
+            number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._log.close()
+        self._lock.close()
 
     @contextlib.contextmanager
     def interruptible(self):

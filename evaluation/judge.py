@@ -35,6 +35,12 @@ def eval_pool(eval_mode: str, model: str) -> tuple[str, ...]:
     return POOLS.get(eval_mode, (model,))
 
 
+def check_pool(pool: tuple[str, ...], data: Data) -> None:
+    """Raise UserError if a network of the pool does not fit the images: before hours of work, not after."""
+    for model in pool:
+        make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+
+
 def protocol(model: str, dataset: str, strategy: str, epochs: int | None) -> dict:
     """Return how a network is trained: the name of the protocol, its augmentation, its epochs.
 

@@ -12,7 +12,7 @@ import torch
 
 from errors import UserError
 from readers import DATASETS
-from runfolder import load_result
+from storage import load_result
 from utils import Parser, positive, script
 
 matplotlib.use('Agg')

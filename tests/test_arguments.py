@@ -5,7 +5,7 @@ import pytest
 
 from errors import UserError
 from methods import METHODS
-from methods.gradient import DISTANCES
+from methods.distance import DISTANCES
 from utils import Arguments, add_condensation, base_parser, parse
 
 
@@ -64,7 +64,7 @@ def test_run_names_tell_experiments_apart_and_ignore_places():
     assert names[4] == 'DC_CIFAR10_ConvNet_1ipc_seed0_lr_img=0.2'
     same = ['--lr_img 0.1', '--save_path elsewhere', '--data_path there', '--device cpu', '--outer_loop 1']
     assert {arguments(line).run_name for line in same} == {names[0]}
-    assert arguments('--dataset my/own.npz').run_name == 'DC_own_ConvNet_1ipc_seed0_dataset=my-own.npz'
+    assert arguments('--dataset my/own.npz').run_name == 'DC_own_ConvNet_1ipc_seed0'
 
 
 def test_arguments_are_frozen():

@@ -7,7 +7,8 @@ import textbook
 import torch
 from torch import nn
 
-from methods.gradient import DISTANCES, freeze_batchnorm
+from methods.distance import DISTANCES
+from methods.gradient import freeze_batchnorm
 from methods.sampling import UniformSampler
 
 ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'

@@ -12,13 +12,13 @@ import main_eval
 import utils
 from evaluation.judge import eval_pool
 from methods import METHODS
-from methods.gradient import DISTANCES
+from methods.distance import DISTANCES
 from networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     'errors': 0, 'networks': 0, 'augment': 0, 'readers': 0, 'data': 0,
-    'device': 1, 'training': 1, 'runfolder': 1, 'utils': 1,
+    'device': 1, 'training': 1, 'runfolder': 1, 'storage': 1, 'utils': 1,
     'methods': 2, 'evaluation': 2,
     'condense': 3,
     'main': 4, 'main_eval': 4, 'main_report': 4, 'figures': 4,
@@ -62,6 +62,8 @@ def commands():
         text = path.read_text()
         variables = dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
         for script, flags in re.findall(r'python\S* (main\w*\.py)([^\n#`|>]*)', text):
+            if '--help' in flags:
+                continue
             for name, value in variables.items():
                 flags = flags.replace(f'${name}', value)
             yield pytest.param(script, shlex.split(flags), id=f'{path.name}: {script}{flags}'[:100])

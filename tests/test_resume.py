@@ -72,7 +72,7 @@ def assert_same(first, second):
 
 def start(path, *flags, code='import main; main.main()'):
     """Start a real process that saves at every opportunity."""
-    code = f'import runfolder; runfolder.CHECKPOINT_SECONDS = -1\n{code}'
+    code = f'import runfolder, storage; runfolder.CHECKPOINT_SECONDS = -1\n{code}'
     return subprocess.Popen(
         [sys.executable, '-c', code, *RUN, '--save_path', str(path), *flags],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -163,7 +163,7 @@ def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, numb
 
 KILL = """
 import os, signal, main
-writes, plain = 0, runfolder.write_atomic
+writes, plain = 0, storage.write_atomic
 def write(path, content):
     global writes
     writes += path.name == 'checkpoint.pt'
@@ -173,7 +173,7 @@ def write(path, content):
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
     plain(path, content)
-runfolder.write_atomic = write
+storage.write_atomic = write
 main.main()
 """
 
@@ -200,7 +200,7 @@ def stop_early(path, monkeypatch, capsys, after=2):
         plain(descriptor)
 
     monkeypatch.setattr(runfolder, 'CHECKPOINT_SECONDS', -1)
-    monkeypatch.setattr(runfolder.os, 'fsync', full)
+    monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(SystemExit) as exit_:
         main_script.main([*RUN, '--save_path', str(path)])
     monkeypatch.undo()

@@ -2,6 +2,7 @@
 2."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,7 @@ MISTAKES = {
         r"--init real needs 500 images in every class, but class '\d' has 13",
     ),
     'network too deep': ('--dataset Digits --model ConvNetD4', 'depth 4.*8x8.*ConvNetD1'),
+    'judge too deep': ('--dataset Digits --eval_mode D', 'depth 4.*8x8'),
     'no such device': ('--dataset Digits --device cuda:77', '--device cuda:77 cannot be used.*--device cpu'),
     'no such kind of device': ('--dataset Digits --device tpu9', '--device tpu9 cannot be used'),
     'missing archive': ('--dataset nowhere/own.npz', 'nowhere/own.npz'),
@@ -99,7 +101,8 @@ def test_a_mistake_gets_one_line_and_exit_code_2(mistake, tmp_path, capsys):
         main_script.main(['--save_path', str(tmp_path), *line.split()])
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and error.count('\n') == 1
-    pytest.importorskip('re').search(message, error) or pytest.fail(error)
+    assert re.search(message, error), error
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""Distances between the gradients of a synthetic and a real batch, each a list of one tensor a parameter.
+
+D(A, B) = Σ_layers Σ_out (1 − A_i·B_i / (‖A_i‖‖B_i‖ + 1e-6))      (`ours`: DC, arXiv 2006.05929, equation 10)
+"""
+
+import torch
+
+
+def match_ours(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
+    """Sum 1 - cosine over all output nodes of all weights (DC, equation 10); 1-D parameters count 0."""
+    distance = torch.zeros((), device=grads_syn[0].device, dtype=grads_syn[0].dtype)
+    for syn, real in zip(grads_syn, grads_real, strict=True):
+        if syn.ndim > 1:
+            syn, real = syn.flatten(1), real.flatten(1)  # (output nodes, inputs of a node)
+            norms = syn.norm(dim=1) * real.norm(dim=1)
+            distance = distance + (1 - (syn * real).sum(1) / (norms + 1e-6)).sum()
+    return distance
+
+
+def match_mse(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
+    """Sum the squared differences over all parameters."""
+    return sum((syn - real).square().sum() for syn, real in zip(grads_syn, grads_real, strict=True))
+
+
+def match_cos(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
+    """Return 1 - cosine of the two gradients, each as one vector of all parameters."""
+    syn, real = (torch.cat([grad.flatten() for grad in grads]) for grads in (grads_syn, grads_real))
+    return 1 - (syn @ real) / (syn.norm() * real.norm() + 1e-6)
+
+
+DISTANCES = {'ours': match_ours, 'mse': match_mse, 'cos': match_cos}

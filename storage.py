@@ -1,0 +1,81 @@
+"""Files that are whole or not there: atomic writes, and loading that runs no code of the file."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy._core.multiarray import scalar
+
+from errors import UserError
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write content to path, or leave path as it was and raise UserError (full disk, no permission)."""
+    part = path.with_name(path.name + '.part')
+    try:
+        with open(part, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UserError(
+            f'{path} cannot be written ({error.strerror}); what was saved before is kept: make room, then '
+            'give the same command again'
+        ) from error
+
+
+def save(path: Path, state: dict) -> None:
+    """Save a dict of tensors and plain values, atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getbuffer())
+
+
+def load(path: Path, what: str) -> dict:
+    """Load what save() or another project's torch.save wrote, without running code from it; raise
+    UserError."""
+
+    allowed = [
+        (scalar, 'numpy.core.multiarray.scalar'),
+        (scalar, 'numpy._core.multiarray.scalar'),
+        np.dtype,
+        np.dtypes.Float64DType,
+        np.dtypes.Float32DType,
+    ]  # the field's result files hold NumPy numbers
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: no such {what}') from error
+    except Exception as error:  # UnpicklingError, RuntimeError, EOFError, OSError …, by the kind of damage
+        raise UserError(
+            f'{path} cannot be read as a {what} (truncated or foreign: {str(error).splitlines()[0]}); '
+            'remove it or restore it from a copy'
+        ) from error
+
+
+def load_result(path: Path) -> dict:
+    """Load a result file: `data` = [[images (N, C, H, W), labels (N,)], …] and `accs_all_exps` = {network: [0
+    … 1]}."""
+    result = load(path, 'result file')
+    if (
+        not isinstance(result, dict)
+        or not result.get('data')
+        or not all(
+            len(pair) == 2
+            and all(isinstance(part, torch.Tensor) for part in pair)
+            and pair[0].ndim == 4
+            and pair[1].shape == pair[0].shape[:1]
+            for pair in result['data']
+        )
+    ):
+        raise UserError(
+            f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
+        )
+    return result
