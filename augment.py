@@ -130,7 +130,7 @@ class Augmentation:
     OPERATIONS: tuple[str, ...] = ()
 
     def __init__(self, strategy: str, shape: tuple[int, int, int], rng):
-        self.names = [] if strategy in ('None', 'none', '') else strategy.split('_')
+        self.names = [] if strategy == 'None' else strategy.split('_')
         self.shape, self.rng = shape, rng
         unknown = [name for name in self.names if name not in self.OPERATIONS]
         if unknown:
@@ -154,8 +154,7 @@ class DSA(Augmentation):
     OPERATIONS = ('color', 'crop', 'cutout', 'flip', 'scale', 'rotate')
 
     def draw(self, num: int = 1) -> Transform:
-        """Draw one operation and num sets of parameters: 1 shared by all images, or one for each of num
-        images."""
+        """Draw one operation and num sets of parameters: 1 for all images, or one for each of num images."""
         if not self.names:
             return lambda images: images
         name = self.names[torch.randint(len(self.names), (), generator=self.rng.host)]
@@ -193,8 +192,7 @@ class DSA(Augmentation):
 
 
 class DC(Augmentation):
-    """The augmentation that DC's authors use to train on MNIST sets and ConvNetBN: each image draws its own
-    operation."""
+    """How DC's authors augment to train on MNIST and ConvNetBN: each image draws its own operation."""
 
     OPERATIONS = ('crop', 'scale', 'rotate', 'noise')
 

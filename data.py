@@ -79,8 +79,7 @@ def _to_tensor(pixels, device):
 
 
 def _statistics(pixels):
-    """Return mean and std per channel of uint8 pixels in [0, 1], from their histogram: exact, and no float
-    copy."""
+    """Return mean and std per channel of uint8 pixels in [0, 1], from their histogram: no float copy."""
     values = torch.arange(256, dtype=torch.float64, device=pixels.device) / 255
     counts = torch.stack(
         [torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(1)]

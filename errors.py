@@ -2,5 +2,4 @@
 
 
 class UserError(Exception):
-    """A flag, file, data set or device that cannot work; the message names the value, the rule and the way
-    out."""
+    """A flag, file, data set or device that cannot work; it names the value, the rule and the way out."""

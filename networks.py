@@ -175,8 +175,7 @@ def vgg11(channel, num_classes, im_size, norm='instancenorm'):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al., CVPR 2016); downsampling by stride or by average
-    pooling."""
+    """Two 3x3 convolutions and a shortcut (He et al., CVPR 2016); downsampling by stride or pooling."""
 
     def __init__(self, channels_in, channels_out, stride, norm, average_pool):
         super().__init__()

@@ -100,8 +100,7 @@ def read_image(path, im_size):
 
 
 def read_folder(folder, im_size):
-    """Read folder/{train,test}/<class>/*; return arrays and class names. Mixed grey and colour becomes
-    colour."""
+    """Read folder/{train,test}/<class>/*; return arrays and class names. Grey and colour mixed is colour."""
     for split in ('train', 'test'):
         if not (folder / split).is_dir():
             raise UserError(

@@ -173,8 +173,7 @@ class Run:
             self._inside = False
 
     def picture(self, name: str, images: torch.Tensor, per_row: int) -> Path:
-        """Save viewable images (N, C, H, W) in [0, 1] as a grid with per_row images a row; return its
-        path."""
+        """Save images (N, C, H, W) in [0, 1] as a grid, per_row images a row; return its path."""
         magnified = images.repeat_interleave(max(1, 32 // images.shape[-1]), 2)
         magnified = magnified.repeat_interleave(max(1, 32 // images.shape[-1]), 3)
         grid = torchvision.utils.make_grid(magnified, nrow=per_row)

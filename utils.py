@@ -17,14 +17,8 @@ from data import DATASETS
 from errors import UserError
 from networks import NETWORKS
 
-LOOPS = {
-    1: (1, 1),
-    10: (10, 50),
-    20: (20, 25),
-    30: (30, 20),
-    40: (40, 15),
-    50: (50, 10),
-}  # ipc: (outer, inner)
+# Images per class: (outer loop, inner loop).
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 EVAL_MODES = ('S', 'SS', 'M', 'B', 'W', 'D', 'A', 'P', 'N')
 # Flags that say where to read, write and compute: they do not make another experiment.
@@ -175,6 +169,8 @@ def _derived(values, defaults):
         'device': 'cuda' if torch.cuda.is_available() else 'cpu',
     }
     values |= {key: value for key, value in derived.items() if key in values and values[key] is None}
+    if values.get('dsa_strategy') in ('none', ''):
+        values['dsa_strategy'] = 'None'
     if values.get('dsa_strategy') == 'auto':
         values['dsa_strategy'] = dsa_strategy(values['dataset'])
     if values['precision'] is None:
@@ -197,7 +193,7 @@ def parse(parser: Parser, argv: list[str] | None, methods: dict | None = None) -
             f'ipc {values["ipc"]} has no preset loops; pass --outer_loop and --inner_loop, or use one of '
             f'{", ".join(map(str, LOOPS))}'
         )
-    if values.get('method') == 'DC' and values['dsa_strategy'] not in ('None', 'none', ''):
+    if values.get('method') == 'DC' and values['dsa_strategy'] != 'None':
         raise UserError(
             f'--method DC has no augmentation, so --dsa_strategy {values["dsa_strategy"]} would do nothing; '
             'use --method DSA'
@@ -208,8 +204,7 @@ def parse(parser: Parser, argv: list[str] | None, methods: dict | None = None) -
 
 
 def _run_name(parser, values, defaults):
-    """Name the run after its identity, then after every flag that differs from what the identity alone would
-    derive."""
+    """Name the run after its identity and every flag that differs from what this alone would derive."""
     identity = {key: values[key] for key in ('method', 'dataset', 'model', 'ipc', 'seed') if key in values}
     plain = {key: parser.get_default(key) for key in values} | identity | {'device': values['device']}
     plain = _derived(plain, defaults)
@@ -227,15 +222,14 @@ def _run_name(parser, values, defaults):
 
 
 def script(main):
-    """Wrap main(argv=None): a user's mistake becomes one line on stderr and exit code 2, Ctrl-C exit code
-    130."""
+    """Wrap main(argv=None): a user's mistake ends in one line on stderr and exit code 2, Ctrl-C in 130."""
 
     @functools.wraps(main)
     def wrapped(argv=None):
         try:
             return main(argv)
         except UserError as error:
-            print(f'error: {error}', file=sys.stderr)
+            print('error:', *str(error).split(), file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

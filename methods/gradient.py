@@ -6,6 +6,8 @@ random networks.
     python main.py --method DSA --dataset CIFAR10 --ipc 10      # published 52.1 ± 0.5 %
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -101,8 +103,7 @@ class GradientMatching:
         return self.image_syn.detach(), self.label_syn
 
     def step(self, pause=lambda: False) -> dict | None:
-        """Do one iteration: a fresh network, then outer_loop times match all classes and train the network on
-        the set.
+        """Do one iteration: a fresh network, then outer_loop times match all classes and train it on the set.
 
         When pause() turns true between two outer steps, return None: state_dict() is then complete, and the
         next call goes on. Otherwise return what to log: `loss` (the sum over classes and outer steps / (K *
@@ -127,9 +128,8 @@ class GradientMatching:
     def _start_iteration(self):
         self.outer, self.num_real = 0, 0
         self.names = [name for name, param in self.net.named_parameters() if param.ndim > 1]
-        self.totals = torch.zeros(
-            1 + 2 * len(self.names), device=self.data.device
-        )  # loss, norms real, norms synthetic
+        # The loss, then the norms of the real gradients, then of the synthetic ones.
+        self.totals = torch.zeros(1 + 2 * len(self.names), device=self.data.device)
 
     def _match(self):
         """Take one step on the images along the gradient of the distance, summed over classes.
@@ -155,8 +155,7 @@ class GradientMatching:
         self.optimizer_img.step()
 
     def _match_class(self, c, image_real, image_syn):
-        """Return the distance's gradient for image_syn, the distance, and both gradients, for images of class
-        c."""
+        """Return, for class c, the distance's gradient for image_syn, the distance, and both gradients."""
         image_syn = image_syn.detach().requires_grad_()
         transform = self.augmentation.draw()  # one draw for both batches: siamese
         with autocast(image_real.device, self.precision):
@@ -193,7 +192,7 @@ class GradientMatching:
         finite, *totals = torch.cat([finite, self.totals]).tolist()
         steps = self.data.num_classes * self.outer
         loss, *norms = (total / steps for total in totals)
-        if not finite or loss != loss:
+        if not finite or not math.isfinite(loss):
             raise FloatingPointError(f'loss {loss}')
         real, syn = norms[: len(self.names)], norms[len(self.names) :]
         return {
