@@ -227,11 +227,14 @@ class DC(Augmentation):
 NOT_MIRRORED = ('MNIST', 'SVHN', 'USPS', 'Digits')  # a mirrored digit is another digit, or none
 
 
+def mirrored(dataset: str) -> bool:
+    """Tell whether the mirror image of an image of this data set is of the same class."""
+    return dataset not in NOT_MIRRORED
+
+
 def dsa_strategy(dataset: str) -> str:
     """Return the DSA strategy published for a data set; own data gets all six operations."""
-    return (
-        'color_crop_cutout_scale_rotate' if dataset in NOT_MIRRORED else 'color_crop_cutout_flip_scale_rotate'
-    )
+    return 'color_crop_cutout_flip_scale_rotate' if mirrored(dataset) else 'color_crop_cutout_scale_rotate'
 
 
 def dc_strategy(dataset: str, model: str) -> str:

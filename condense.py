@@ -6,7 +6,6 @@ It makes num_exp sets one after the other. Whatever happens, results/<run name>/
 up to the last minute, and the same command goes on from there to the same end, bit for bit on the CPU.
 """
 
-import inspect
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from errors import UserError
 from evaluation.judge import check_pool, eval_pool, judge_network, networks_left, protocol
 from runfolder import Run
 from storage import load_result, save
-from utils import Arguments
+from utils import Arguments, flags_of
 
 
 def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, list[float]]:
@@ -82,9 +81,8 @@ def report_finished(path: Path) -> dict[str, list[float]]:
 
 def build(method_class, data: Data, sampler, args: Arguments, exp: int):
     """Make the method for set number exp: its keywords are the flags of the same names."""
-    names = inspect.signature(method_class).parameters.keys() & vars(args).keys()
-    keywords = {name: getattr(args, name) for name in names}
-    return method_class(data, sampler, rng=Rng(data.device, args.seed, exp, 'condense'), **keywords)
+    rng = Rng(data.device, args.seed, exp, 'condense')
+    return method_class(data, sampler, rng=rng, **flags_of(method_class, args))
 
 
 def condense_one(run: Run, state: dict, method, data: Data, pool: tuple[str, ...], args: Arguments) -> None:

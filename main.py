@@ -1,4 +1,4 @@
-"""Condense a data set by gradient matching (DC, DSA), judge the result, and save it in results/<run name>/.
+"""Condense a data set by gradient matching (DC, DSA, BS), judge it, save it in results/<run name>/.
 
     python main.py --dataset Digits --ipc 1 --Iteration 100 --num_exp 1   # a minute, no download
     python main.py --method DC --dataset CIFAR10 --ipc 10                 # published: 44.9 ± 0.5 %
@@ -10,20 +10,32 @@ The same command continues a run that was stopped; a finished run prints its res
 from condense import condense
 from data import load
 from device import set_up_device
-from methods import METHODS
+from errors import UserError
+from flags import add_condensation, add_sampling, base_parser, check_sampling
+from methods import CLUSTERED, METHODS
+from methods.batch_sampling import cluster_sampler
 from methods.distance import DISTANCES
-from methods.sampling import UniformSampler
-from utils import add_condensation, base_parser, parse, script
+from methods.sampling import DRAWS, UniformSampler
+from utils import flags_of, parse, script
 
 
 @script
 def main(argv=None):
     parser = base_parser(__doc__)
     add_condensation(parser, METHODS, DISTANCES)
+    add_sampling(parser, DRAWS)
+    parser.add_argument('--equal_batch', action='store_true', help='uniform batches as large as those of BS')
     args = parse(parser, argv, METHODS)
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)
-    condense(METHODS[args.method], data, UniformSampler(data), args)
+    if args.method in CLUSTERED.values() and args.equal_batch:
+        raise UserError(f'--equal_batch is a baseline for BS: use it with DC or DSA, not with {args.method}')
+    if args.method in CLUSTERED.values() or args.equal_batch:
+        sampler = cluster_sampler(data, **flags_of(cluster_sampler, args))
+    else:
+        check_sampling(parser, args)
+        sampler = UniformSampler(data)
+    condense(METHODS[args.method], data, sampler, args)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@
 A file holds `data` = [[images (N, C, H, W) normalised, labels (N,)], …]. --protocol says how.
 """
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -17,10 +16,11 @@ from data import Data, load
 from device import Rng, set_up_device
 from errors import UserError
 from evaluation.judge import check_pool, eval_pool
+from flags import Parser, base_parser
 from methods.sampling import UniformSampler
 from runfolder import Run
-from storage import load_result
-from utils import Arguments, Parser, base_parser, parse, script
+from storage import file_hash, load_result
+from utils import Arguments, parse, script
 
 
 def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -33,7 +33,7 @@ def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.T
     sampler, sets = UniformSampler(data), []
     for exp in range(args.num_exp):
         rng = Rng(data.device, args.seed, exp, 'random')
-        index = torch.cat([sampler.draw(c, args.ipc, rng.device) for c in range(data.num_classes)])
+        index = torch.cat([sampler.draw(c, args.ipc, rng) for c in range(data.num_classes)])
         sets.append((data.images(index), data.labels_train[index]))
     return sets
 
@@ -63,7 +63,7 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
     condensed_from = made_by.get('dataset', args.dataset)
     if Path(condensed_from).stem != Path(args.dataset).stem:
         raise UserError(f'{path} was condensed from {condensed_from}; pass --dataset {condensed_from}')
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    digest = file_hash(path)[:8]
     own = 'dsa' if made_by.get('dsa_strategy', 'None') != 'None' else 'dc'
     values = vars(args) | {'ipc': len(sets[0][1]) // data.num_classes, 'protocol': args.protocol or own}
     name = args.run_name.replace(f'_{args.ipc}ipc', '', 1)

@@ -11,8 +11,9 @@ import numpy as np
 
 from errors import UserError
 from evaluation.judge import protocol
+from flags import Parser
 from storage import load_result
-from utils import Parser, script
+from utils import script
 
 
 def rows_of(folder: Path) -> list[tuple]:

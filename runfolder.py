@@ -27,7 +27,7 @@ except ImportError:  # Windows: no lock
     fcntl = None
 
 # Arguments that may differ between the parts of one run: where things lie, and the words that were typed.
-FREE = ('command', 'data_path', 'save_path', 'run_name', 'device')
+FREE = ('command', 'data_path', 'save_path', 'cluster_path', 'run_name', 'device')
 CHECKPOINT_SECONDS = 60
 
 

@@ -1,6 +1,7 @@
 """Files that are whole or not there: atomic writes, and loading that runs no code of the file."""
 
 import contextlib
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -47,6 +48,8 @@ def load(path: Path, what: str) -> dict:
         np.dtype,
         np.dtypes.Float64DType,
         np.dtypes.Float32DType,
+        np.dtypes.Int64DType,
+        np.dtypes.Int32DType,
     ]  # the field's result files hold NumPy numbers
     try:
         with torch.serialization.safe_globals(allowed):
@@ -58,6 +61,11 @@ def load(path: Path, what: str) -> dict:
             f'{path} cannot be read as a {what} (truncated or foreign: {str(error).splitlines()[0]}); '
             'remove it or restore it from a copy'
         ) from error
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def load_result(path: Path) -> dict:

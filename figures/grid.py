@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from errors import UserError
+from flags import Parser, positive
 from readers import DATASETS
 from storage import load_result
-from utils import Parser, positive, script
+from utils import script
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)

@@ -2,4 +2,10 @@
 
 from methods.gradient import GradientMatching, SiameseGradientMatching
 
-METHODS = {'DC': GradientMatching, 'DSA': SiameseGradientMatching}
+METHODS = {
+    'DC': GradientMatching,
+    'DSA': SiameseGradientMatching,
+    'BS': GradientMatching,
+    'BS-DSA': SiameseGradientMatching,
+}
+CLUSTERED = {'DC': 'BS', 'DSA': 'BS-DSA'}  # the same methods on batches from clusters

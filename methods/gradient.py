@@ -77,6 +77,7 @@ class GradientMatching:
         self.label_syn = torch.arange(data.num_classes, device=data.device).repeat_interleave(ipc)
         self.image_syn = self._initial_images(init)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
+        self.iteration = 0
         self._start_iteration()
 
     def _initial_images(self, init):
@@ -94,7 +95,7 @@ class GradientMatching:
                 'use a smaller --ipc or --init noise'
             )
         return torch.cat(
-            [self.data.images(self.uniform.draw(c, self.ipc, generator)) for c in range(num_classes)]
+            [self.data.images(self.uniform.draw(c, self.ipc, self.rng)) for c in range(num_classes)]
         )
 
     @property
@@ -122,6 +123,7 @@ class GradientMatching:
                     self._read_back()
                     return None
         log = self._read_back()
+        self.iteration += 1
         self._start_iteration()
         return log
 
@@ -139,11 +141,11 @@ class GradientMatching:
         """
         num_classes = self.data.num_classes
         if self.batchnorm:
-            index = [self.uniform.draw(c, self.BATCHNORM_IMAGES, self.rng.device) for c in range(num_classes)]
+            index = [self.uniform.draw(c, self.BATCHNORM_IMAGES, self.rng) for c in range(num_classes)]
             freeze_batchnorm(self.net, self.data.images(torch.cat(index)))
         self.image_syn.grad = torch.empty_like(self.image_syn)
         for c in range(num_classes):
-            index = self.sampler.draw(c, self.batch_real, self.rng.device)
+            index = self.sampler.draw(c, self.batch_real, self.rng, self.iteration)
             rows = slice(c * self.ipc, (c + 1) * self.ipc)
             gradient, loss, grads_real, grads_syn = self._match_class(
                 c, self.data.images(index), self.image_syn[rows]
@@ -208,6 +210,7 @@ class GradientMatching:
             'image_syn': self.image_syn,
             'optimizer_img': self.optimizer_img.state_dict(),
             'rng': self.rng.state_dict(),
+            'iteration': self.iteration,
             'outer': self.outer,
             'num_real': self.num_real,
             'totals': self.totals,
@@ -219,7 +222,7 @@ class GradientMatching:
         self.image_syn.copy_(state['image_syn'])
         self.optimizer_img.load_state_dict(state['optimizer_img'])
         self.rng.load_state_dict(state['rng'])
-        self.outer, self.num_real = state['outer'], state['num_real']
+        self.iteration, self.outer, self.num_real = (state[key] for key in ('iteration', 'outer', 'num_real'))
         self.totals.copy_(state['totals'])
         if state['net'] is not None:
             self.net.load_state_dict(state['net'])

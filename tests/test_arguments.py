@@ -4,9 +4,10 @@ choices."""
 import pytest
 
 from errors import UserError
+from flags import add_condensation, base_parser
 from methods import METHODS
 from methods.distance import DISTANCES
-from utils import Arguments, add_condensation, base_parser, parse
+from utils import Arguments, parse
 
 
 def arguments(line='', **changes):

@@ -7,6 +7,7 @@ import textbook
 import torch
 from torch import nn
 
+from device import Rng
 from methods.distance import DISTANCES
 from methods.gradient import freeze_batchnorm
 from methods.sampling import UniformSampler
@@ -148,14 +149,14 @@ def test_both_batches_get_the_same_transform(make_method, monkeypatch):
 
 
 def test_uniform_sampler_draws_members_without_repetition(digits):
-    sampler, generator = UniformSampler(digits), torch.Generator().manual_seed(0)
+    sampler, rng = UniformSampler(digits), Rng('cpu', 0)
     counts = torch.zeros(len(digits.labels_train))
     for _ in range(400):
-        index = sampler.draw(3, 20, generator)
+        index = sampler.draw(3, 20, rng)
         assert len(index.unique()) == 20 and (digits.labels_train[index] == 3).all()
         counts[index] += 1
     members = counts[digits.indices_class[3]]
     expected = 400 * 20 / len(members)
     chi_square = float(((members - expected) ** 2 / expected).sum())
     assert chi_square < 200  # 99.9 % quantile of 136 degrees of freedom is 192
-    assert len(sampler.draw(3, 10_000, generator)) == len(members)
+    assert len(sampler.draw(3, 10_000, rng)) == len(members)

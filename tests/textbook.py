@@ -30,7 +30,7 @@ def iteration(method):
         images = method.image_syn.detach().clone().requires_grad_()
         loss = 0
         for c in range(data.num_classes):
-            real = data.images(method.sampler.draw(c, method.batch_real, method.rng.device))
+            real = data.images(method.sampler.draw(c, method.batch_real, method.rng))
             syn = images[c * method.ipc : (c + 1) * method.ipc]
             transform = method.augmentation.draw()
             label = torch.full((len(real),), c)

@@ -1,0 +1,174 @@
+"""Clusters of each class: made by K-Means on features, kept in a file, checked when they are read.
+
+    clustering/class_idx_<dataset>_k{K}_{layer}_{norm}.pt       {class: {cluster: [indices into the training
+    set]}}
+
+norm True: clusters of about equal size, n/k ± 50 members (K-Means with size constraints); False: plain
+K-Means. A JSON beside the file says from which extractor, with which sizes, inertia and silhouette, in how
+many seconds.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from data import Data
+from errors import UserError
+from extractor import extractor_path, layer_features, load_extractor, make_extractor
+from storage import load, save, write_atomic
+
+SLACK = 50  # members that a balanced cluster may have more or less than n/k
+Clusters = dict[int, dict[int, list[int]]]
+
+
+def cluster_path(folder: str | Path, data: Data, k: int, layer: int, balanced: bool) -> Path:
+    """Return where the clusters of a data set lie."""
+    return Path(folder) / f'class_idx_{data.name.lower()}_k{k}_{layer}_{balanced}.pt'
+
+
+def size_bounds(n: int, k: int) -> tuple[int, int]:
+    """Return the least and the most members of k balanced clusters of n points: n/k ± 50, at least 1."""
+    return max(1, n // k - SLACK), min(n, -(-n // k) + SLACK)
+
+
+def cluster_points(
+    points: np.ndarray, k: int, balanced: bool, seed: int = 1
+) -> tuple[np.ndarray, float, float]:
+    """Cluster points (N, D); return labels (N,), inertia, and mean silhouette (nan for k = 1 or k = N)."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    if balanced:
+        from k_means_constrained import KMeansConstrained
+
+        low, high = size_bounds(len(points), k)
+        model = KMeansConstrained(k, size_min=low, size_max=high, random_state=seed)
+    else:
+        model = KMeans(k, n_init=5, max_iter=300, random_state=seed)
+    labels = model.fit_predict(points.astype(np.float64))
+    num = len(np.unique(labels))
+    silhouette = silhouette_score(points, labels) if 1 < num < len(points) else float('nan')
+    return labels, float(model.inertia_), float(silhouette)
+
+
+def make_clusters(
+    data: Data,
+    features: torch.Tensor,
+    path: Path,
+    *,
+    k: int,
+    layer: int,
+    balanced: bool,
+    facts: dict,
+    jobs: int = -1,
+) -> None:
+    """Cluster features (N, D) of the training set class by class, in parallel, and write path and its JSON.
+
+    facts: what is known of the extractor. Raises UserError if a class has fewer than k images.
+    """
+    check_k(data, k)
+    started = time.monotonic()
+    classes = [index.cpu().numpy() for index in data.indices_class]
+    tasks = (
+        delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced) for index in classes
+    )
+    results = Parallel(jobs, return_as='generator')(tasks)
+    results = list(tqdm(results, f'layer {layer}, k {k}', total=len(classes), leave=False))
+    clusters = {
+        c: {cluster: nearest_first(index[labels == cluster], features) for cluster in range(k)}
+        for c, (index, (labels, _, _)) in enumerate(zip(classes, results, strict=True))
+    }
+    sizes = [len(members) for of_class in clusters.values() for members in of_class.values()]
+    summary = {
+        'dataset': data.name, 'num_images': len(data.labels_train), 'k': k, 'layer': layer, 'norm': balanced,
+        'extractor': facts,
+        'size_min': min(sizes), 'size_mean': float(np.mean(sizes)), 'size_max': max(sizes),
+        'inertia': [inertia for _, inertia, _ in results], 'silhouette': [score for _, _, score in results],
+        'seconds': time.monotonic() - started,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(path, clusters)
+    write_atomic(path.with_suffix('.json'), json.dumps(summary, indent=1).encode())
+
+
+def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:
+    """Order the members of a cluster by the distance of their features to the cluster's mean."""
+    points = features[torch.from_numpy(members)]
+    distances = (points - points.mean(0)).norm(dim=1).numpy()
+    return members[np.argsort(distances, kind='stable')].tolist()
+
+
+def check_k(data: Data, k: int) -> None:
+    """Raise UserError if a class has fewer than k images."""
+    smallest = min(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
+    num = len(data.indices_class[smallest])
+    if k > num:
+        raise UserError(
+            f'--num_cluster {k} is more than class {data.class_names[smallest]!r} has images ({num})'
+        )
+
+
+def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> Clusters:
+    """Read a cluster file, ours or the original's, and check that it is a partition of each class of data.
+
+    extractor_hash, if given, must be that of the file's JSON. Raises UserError for a stale or foreign file.
+    """
+    stored = load(path, 'cluster file')
+    remedy = 'make it again with main_cluster.py'
+    try:
+        clusters = {
+            int(c): {int(cluster): [int(i) for i in members] for cluster, members in of_class.items()}
+            for c, of_class in stored.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f'{path} does not hold {{class: {{cluster: [indices]}}}}; {remedy}') from error
+    if sorted(clusters) != list(range(data.num_classes)):
+        raise UserError(f'{path} has {len(clusters)} classes, {data.name} has {data.num_classes}; {remedy}')
+    for c, members in enumerate(data.indices_class):
+        if sorted(i for part in clusters[c].values() for i in part) != members.tolist():
+            raise UserError(
+                f'{path} is not a partition of class {c} of {data.name}: other data or length; {remedy}'
+            )
+    described = path.with_suffix('.json')
+    if extractor_hash and described.exists():
+        made_with = json.loads(described.read_text())['extractor'].get('hash')
+        if made_with != extractor_hash:
+            raise UserError(f'{path} was made with another extractor ({str(made_with)[:8]}); {remedy}')
+    return clusters
+
+
+def ensure_extractor(
+    data: Data, folder: str | Path, extractor: str | None, *, epochs: int, seed: int, precision: str
+):
+    """Return the extractor and its facts: from the file `extractor`, or the data set's own, made when
+    missing."""
+    path = Path(extractor) if extractor else extractor_path(folder, data)
+    if not extractor and not path.exists():
+        print(f'{path} is missing: making it')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_extractor(data, path, epochs=epochs, seed=seed, precision=precision)
+    return load_extractor(path, data)
+
+
+def ensure_clusters(
+    data: Data, folder: str | Path, *, layers: list[int], ks: list[int], balanced: bool,
+    extractor: str | None,     epochs: int, seed: int, precision: str,
+) -> list[Path]:  # fmt: skip
+    """Make the cluster files of all layers and numbers that are missing, from one pass; return their
+    paths."""
+    for k in ks:
+        check_k(data, k)
+    wanted = [(layer, k, cluster_path(folder, data, k, layer, balanced)) for layer in layers for k in ks]
+    missing = [part for part in wanted if not part[2].exists()]
+    if missing:
+        print('missing, made now:', *(str(path) for _, _, path in missing))
+        net, facts = ensure_extractor(data, folder, extractor, epochs=epochs, seed=seed, precision=precision)
+        features = layer_features(net, data, precision)
+        for layer, k, path in missing:
+            make_clusters(data, features[layer], path, k=k, layer=layer, balanced=balanced, facts=facts)
+    return [path for _, _, path in wanted]

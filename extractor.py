@@ -1,0 +1,147 @@
+"""The network whose features are clustered: a ResNet18 with CIFAR stem, fine-tuned on the data set itself.
+
+    python main_cluster.py --dataset Digits                # seconds
+
+It starts from torchvision's ImageNet weights where they can be had (stem and classifier stay new), else from
+scratch. Schedule: SGD with Nesterov momentum, one-cycle learning rate, label smoothing, random crop and flip.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+import augment
+from data import Data
+from device import Rng, autocast
+from errors import UserError
+from networks import Network, make_network
+from storage import file_hash, load, save
+from training import test_accuracy
+
+LAYERS = ('layer1', 'layer2', 'layer3', 'layer4')  # of 64, 128, 256, 512 channels
+BATCH, LR, WEIGHT_DECAY = 128, 0.1, 5e-4
+
+
+def extractor_path(folder: str | Path, data: Data) -> Path:
+    """Return where the extractor of a data set lies."""
+    return Path(folder) / f'resnet18_{data.name.lower()}.pt'
+
+
+def load_extractor(path: Path, data: Data) -> tuple[Network, dict]:
+    """Load an extractor for data; return it and {'accuracy', 'hash', …}. Raises UserError if it is of other
+    shape."""
+    stored = load(path, 'extractor')
+    weights = stored.get('net', stored) if isinstance(stored, dict) else {}
+    net = make_network(
+        'ResNet18BN', data.shape[0], data.num_classes, data.shape[1:], Rng(data.device, 0).device
+    )
+    try:
+        net.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{path} is not a ResNet18 with CIFAR stem for {data.shape[0]} channels and {data.num_classes} '
+            'classes; pass another --extractor, or leave it out to have one made'
+        ) from error
+    facts = {key: stored.get(key) for key in ('accuracy', 'dataset', 'epochs', 'pretrained')}
+    return net.eval(), facts | {'hash': file_hash(path)}
+
+
+def _pretrained(net: Network) -> bool:
+    """Copy torchvision's ImageNet weights into net, but for stem and classifier; tell whether they could be
+    had."""
+    from torchvision.models import ResNet18_Weights
+
+    try:
+        weights = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
+    except Exception:  # URLError, OSError, RuntimeError: no network, no cache
+        return False
+    weights = {
+        f'features.{key}': value for key, value in weights.items() if not key.startswith(('conv1', 'fc'))
+    }
+    missing, unexpected = net.load_state_dict(weights, strict=False)
+    assert not unexpected and all(key.startswith(('features.conv1', 'classifier')) for key in missing)
+    return True
+
+
+def make_extractor(data: Data, path: Path, *, epochs: int, seed: int, precision: str) -> None:
+    """Train an extractor for `epochs` and save it to path; a stopped training goes on from its last epoch.
+
+    The learning rate rises to 0.1 over the first fifth of the steps (0.02 from ImageNet weights) and falls to
+    0.
+    """
+    rng = Rng(data.device, seed, 'extractor')
+    net = make_network('ResNet18BN', data.shape[0], data.num_classes, data.shape[1:], rng.device)
+    pretrained = _pretrained(net)
+    if not pretrained:
+        print('extractor: ImageNet weights cannot be had here, training from scratch')
+    net = net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), LR, momentum=0.9, weight_decay=WEIGHT_DECAY, nesterov=True)
+    steps = -(-len(data.labels_train) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LR / 5 if pretrained else LR, epochs * steps, pct_start=0.2
+    )
+    parts = {'net': net, 'optimizer': optimizer, 'schedule': schedule, 'rng': rng}
+    unfinished, start = path.with_suffix('.unfinished.pt'), 0
+    if unfinished.exists():
+        state = load(unfinished, 'checkpoint')
+        if (state['epochs'], state['seed']) == (epochs, seed):
+            start = state['epoch']
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+    for epoch in tqdm(range(start, epochs), 'extractor', initial=start, total=epochs):
+        _train_epoch(net, data, optimizer, schedule, rng, precision)
+        state = {name: part.state_dict() for name, part in parts.items()}
+        save(unfinished, state | {'epoch': epoch + 1, 'epochs': epochs, 'seed': seed})
+    accuracy = test_accuracy(net, data, precision)
+    facts = {'accuracy': accuracy, 'dataset': data.name, 'epochs': epochs, 'pretrained': pretrained}
+    save(path, {'net': {key: value.contiguous() for key, value in net.state_dict().items()}} | facts)
+    unfinished.unlink()
+    print(f'{path}: test accuracy {100 * accuracy:.2f} %')
+
+
+def _train_epoch(net, data, optimizer, schedule, rng, precision):
+    net.train()
+    height, width = data.shape[1:]
+    flips = augment.mirrored(data.name)
+    order = torch.randperm(len(data.labels_train), generator=rng.device, device=data.device)
+    for index in order.split(BATCH):
+        images = data.images(index)
+        shifts = [
+            torch.randint(
+                -(side // 8), side // 8 + 1, (len(index),), generator=rng.device, device=data.device
+            )
+            for side in (height, width)
+        ]
+        images = augment.crop(images, *shifts)
+        if flips:
+            images = augment.flip(
+                images, torch.rand(len(index), generator=rng.device, device=data.device) < 0.5
+            )
+        with autocast(data.device, precision):
+            outputs = net(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(outputs.float(), data.labels_train[index], label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+@torch.inference_mode()
+def layer_features(net: Network, data: Data, precision: str, batch_size: int = 500) -> list[torch.Tensor]:
+    """Return the features of all training images after each of the four layers: [(N, 64), …, (N, 512)], on
+    the CPU.
+
+    Global average pooled, no augmentation, one pass, no graph.
+    """
+    net.eval()
+    features = [[] for _ in LAYERS]
+    for pixels in tqdm(data.pixels_train.split(batch_size), 'features', leave=False):
+        outputs = data.normalise(pixels)
+        with autocast(data.device, precision):
+            for name, module in net.features.named_children():
+                outputs = module(outputs)
+                if name in LAYERS:
+                    features[LAYERS.index(name)].append(outputs.float().mean(dim=(2, 3)).cpu())
+    return [torch.cat(part) for part in features]
