@@ -129,15 +129,17 @@ def _train_epoch(net, data, optimizer, schedule, rng, precision):
 
 
 @torch.inference_mode()
-def layer_features(net: Network, data: Data, precision: str, batch_size: int = 500) -> list[torch.Tensor]:
-    """Return the features of all training images after each of the four layers: [(N, 64), …, (N, 512)], on
-    the CPU.
+def layer_features(
+    net: Network, data: Data, precision: str, index: torch.Tensor | None = None, batch_size: int = 500
+) -> list[torch.Tensor]:
+    """Return the features of training images after each layer: [(N, 64), …, (N, 512)], on the CPU.
 
-    Global average pooled, no augmentation, one pass, no graph.
+    index: which images (None: all). Global average pooled, no augmentation, one pass, no graph.
     """
     net.eval()
     features = [[] for _ in LAYERS]
-    for pixels in tqdm(data.pixels_train.split(batch_size), 'features', leave=False):
+    chosen = data.pixels_train if index is None else data.pixels_train[index]
+    for pixels in tqdm(chosen.split(batch_size), 'features', leave=False):
         outputs = data.normalise(pixels)
         with autocast(data.device, precision):
             for name, module in net.features.named_children():

@@ -16,6 +16,7 @@ from data import Data
 from device import Rng
 from errors import UserError
 from extractor import layer_features, load_extractor
+from figures import clusters as cluster_figure
 from methods.sampling import DRAWS, ClusterSampler, shares
 from networks import make_network
 
@@ -223,6 +224,12 @@ def test_main_cluster_makes_all_from_one_pass(clustered, digits, capsys):
 
 def result(path):
     return torch.load(next(path.glob('*/res_*.pt')), weights_only=True)
+
+
+def test_picture_of_the_clusters(clustered, tmp_path, capsys):
+    flags = ['--dataset', 'Digits', '--layer_idx', '3', '--num_cluster', '5', '--class_idx', '9']
+    cluster_figure.main([*flags, '--cluster_path', str(clustered), '--out', str(tmp_path / 'nine.png')])
+    assert (tmp_path / 'nine.png').stat().st_size > 20_000
 
 
 def test_main_BS_is_main_with_method_BS(clustered, tmp_path, capsys):

@@ -1,0 +1,90 @@
+"""Draw the clusters of one class: its real images, a row a cluster, and the t-SNE of its features.
+
+python -m figures.clusters --dataset Digits --layer_idx 3 --num_cluster 5 --class_idx 3 --out clusters.png
+"""
+
+from pathlib import Path
+
+import matplotlib
+import torch
+from sklearn.manifold import TSNE
+
+from clusters import cluster_path, read_clusters
+from data import Data, load
+from device import set_up_device
+from errors import UserError
+from extractor import extractor_path, layer_features, load_extractor
+from flags import add_clusters, base_parser, natural
+from storage import file_hash
+from utils import parse, script
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
+
+PER_ROW, MAX_ROWS = 12, 10
+
+
+def montage(data: Data, members: list[list[int]]) -> torch.Tensor:
+    """Return (H, W, 3): the first images of each cluster, those nearest to its centre, a row a cluster."""
+    gap, rows = max(1, data.shape[2] // 16), []
+    for part in members[:MAX_ROWS]:
+        index = torch.tensor(part[:PER_ROW], device=data.device)
+        images = data.pixels_train[index].float().cpu().expand(-1, 3, -1, -1) / 255
+        blank = torch.ones(PER_ROW - len(images), *images.shape[1:])
+        images = torch.nn.functional.pad(torch.cat([images, blank]), [gap] * 4, value=1.0)
+        rows.append(torch.cat([*images], dim=2))  # (3, H, PER_ROW * W)
+    return torch.cat(rows, dim=1).permute(1, 2, 0)
+
+
+def draw(
+    data: Data, members: list[list[int]], features: torch.Tensor, title: str, out: Path, seed: int
+) -> None:
+    """Write both panels to out; features (N, D) are in the order of the members."""
+    points = TSNE(perplexity=min(30, (len(features) - 1) / 3), random_state=seed).fit_transform(
+        features.numpy()
+    )
+    label = torch.cat([torch.full((len(part),), j) for j, part in enumerate(members)])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout='constrained')
+    left.imshow(montage(data, members), interpolation='nearest')
+    height = data.shape[1] + 2 * max(1, data.shape[2] // 16)
+    shown = range(min(len(members), MAX_ROWS))
+    left.set_yticks([height * (j + 0.5) for j in shown], [f'{j} ({len(members[j])})' for j in shown])
+    left.set_ylabel('cluster (members)')
+    left.set_title(f'{title}: images nearest to each centre', fontsize=10)
+    right.scatter(*points.T, c=label, cmap='tab20', s=8)
+    right.set_title('t-SNE of the features, coloured by cluster', fontsize=10)
+    right.set_yticks([])
+    for axis in (left, right):
+        axis.set_xticks([])
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    plt.close(figure)
+
+
+@script
+def main(argv=None):
+    parser = base_parser(__doc__)
+    add_clusters(parser)
+    parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
+    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    args = parse(parser, argv)
+    data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
+    if args.class_idx >= data.num_classes:
+        raise UserError(f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}')
+    weights = Path(args.extractor) if args.extractor else extractor_path(args.cluster_path, data)
+    net, _ = load_extractor(weights, data)
+    path = cluster_path(args.cluster_path, data, args.num_cluster, args.layer_idx, args.norm)
+    members = [
+        part for part in read_clusters(path, data, file_hash(weights))[args.class_idx].values() if part
+    ]
+    index = torch.tensor([i for part in members for i in part], device=data.device)
+    features = layer_features(net, data, args.precision, index)[args.layer_idx]
+    title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
+    draw(data, members, features, title, args.out, args.seed)
+    print(args.out)
+
+
+if __name__ == '__main__':
+    main()
