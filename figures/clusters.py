@@ -45,7 +45,7 @@ def draw(
     )
     label = torch.cat([torch.full((len(part),), j) for j, part in enumerate(members)])
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout='constrained')
-    left.imshow(montage(data, members), interpolation='nearest')
+    left.imshow(montage(data, members).numpy(), interpolation='nearest')
     height = data.shape[1] + 2 * max(1, data.shape[2] // 16)
     shown = range(min(len(members), MAX_ROWS))
     left.set_yticks([height * (j + 0.5) for j in shown], [f'{j} ({len(members[j])})' for j in shown])
