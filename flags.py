@@ -44,6 +44,13 @@ positive, natural, rate = _number(int, 1), _number(int, 0), _number(float, 0, st
 def base_parser(doc: str) -> Parser:
     """Return a parser with the groups data, network, evaluation and run; doc is the script's docstring."""
     parser = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    _add_data_and_network(parser)
+    _add_evaluation(parser)
+    _add_run(parser)
+    return parser
+
+
+def _add_data_and_network(parser):
     group = parser.add_argument_group('data')
     group.add_argument(
         '--dataset', default='CIFAR10', help=f'{", ".join(DATASETS)}; or the path of an .npz or a folder'
@@ -66,6 +73,8 @@ def base_parser(doc: str) -> Parser:
         help='batch size to train networks (default: %(default)s)',
     )
 
+
+def _add_evaluation(parser):
     group = parser.add_argument_group('evaluation')
     group.add_argument(
         '--eval_mode',
@@ -82,6 +91,8 @@ def base_parser(doc: str) -> Parser:
         '--epoch_eval_train', type=positive, help='epochs to train them (default: 300; augmented: 1000)'
     )
 
+
+def _add_run(parser):
     group = parser.add_argument_group('run')
     group.add_argument('--save_path', default='results', help='folder of the runs (default: %(default)s)')
     group.add_argument(
@@ -94,7 +105,6 @@ def base_parser(doc: str) -> Parser:
         help='fp32; tf32: faster matrix units on GPUs; bf16: real-image '
         'gradients and training in bfloat16 (default: tf32 on cuda, else fp32)',
     )
-    return parser
 
 
 def add_condensation(parser: Parser, methods: dict, distances: dict) -> None:
