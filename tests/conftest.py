@@ -27,13 +27,13 @@ def cifar_path():
 def make_method(digits):
     """Return a function that builds a method on Digits with small settings, keywords first."""
 
-    def make(name='DC', data=digits, seed=0, **keywords):
+    def make(name='DC', data=digits, sampler=None, seed=0, **keywords):
         settings = {
             'model': 'ConvNetD1', 'ipc': 2, 'outer_loop': 2, 'inner_loop': 2, 'lr_img': 0.1, 'lr_net': 0.01,
             'batch_real': 32, 'batch_train': 256, 'init': 'noise', 'dsa_strategy': 'None',
             'dis_metric': 'ours',
             'precision': 'fp32', 'rng': Rng('cpu', seed),
         }  # fmt: skip
-        return METHODS[name](data, UniformSampler(data), **settings | keywords)
+        return METHODS[name](data, sampler or UniformSampler(data), **settings | keywords)
 
     return make

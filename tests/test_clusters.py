@@ -294,6 +294,25 @@ def test_equal_batch_gives_dc_the_batch_sizes_of_bs(clustered, tmp_path, capsys)
     assert not torch.equal(result(tmp_path / 'bs')['data'][0][0], result(tmp_path / 'equal')['data'][0][0])
 
 
+def test_a_paused_bs_iteration_goes_on_with_the_same_batches(make_method, uneven):
+    data, _ = uneven
+    clusters = {
+        c: dict(enumerate(part.tolist() for part in index.chunk(3)))
+        for c, index in enumerate(data.indices_class)
+    }
+    sampler = ClusterSampler(data, clusters, 'cluster', mix=1)  # the last iteration sees uniform batches
+    straight, paused = (make_method(data=data, sampler=sampler, outer_loop=2) for _ in range(2))
+    expected = [straight.step() for _ in range(3)]
+    logs = []
+    while len(logs) < 3:
+        log = paused.step(pause=lambda: True)
+        state = paused.state_dict()
+        paused = make_method(data=data, sampler=sampler, outer_loop=2, seed=9)
+        paused.load_state_dict(state)
+        logs += [log] if log else []
+    assert logs == expected and torch.equal(paused.image_syn, straight.image_syn)
+
+
 def test_cluster_flags_need_a_clustered_method(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main_script.main([*BS.split(), '--num_cluster', '5', '--save_path', str(tmp_path)])
