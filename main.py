@@ -1,6 +1,6 @@
 """Condense a data set by gradient matching (DC, DSA, BS), judge it, save it in results/<run name>/.
 
-    python main.py --dataset Digits --ipc 1 --Iteration 100 --num_exp 1   # a minute, no download
+    python main.py --dataset Digits --ipc 1 --Iteration 100 --num_exp 1   # minutes, no download
     python main.py --method DC --dataset CIFAR10 --ipc 10                 # published: 44.9 ± 0.5 %
     python main.py --method DSA --dataset CIFAR10 --ipc 10                # published: 52.1 ± 0.5 %
 
@@ -26,14 +26,16 @@ def main(argv=None):
     add_sampling(parser, DRAWS)
     parser.add_argument('--equal_batch', action='store_true', help='uniform batches as large as those of BS')
     args = parse(parser, argv, METHODS)
+    clustered = args.method in CLUSTERED.values()
+    if clustered and args.equal_batch:
+        raise UserError(f'--equal_batch is a baseline for BS: use it with DC or DSA, not with {args.method}')
+    if not clustered and not args.equal_batch:
+        check_sampling(parser, args)
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)
-    if args.method in CLUSTERED.values() and args.equal_batch:
-        raise UserError(f'--equal_batch is a baseline for BS: use it with DC or DSA, not with {args.method}')
-    if args.method in CLUSTERED.values() or args.equal_batch:
+    if clustered or args.equal_batch:
         sampler = cluster_sampler(data, **flags_of(cluster_sampler, args))
     else:
-        check_sampling(parser, args)
         sampler = UniformSampler(data)
     condense(METHODS[args.method], data, sampler, args)
 

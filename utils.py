@@ -75,10 +75,10 @@ def parse(
             f'ipc {values["ipc"]} has no preset loops; pass --outer_loop and --inner_loop, or use one of '
             f'{", ".join(map(str, LOOPS))}'
         )
-    if values.get('method') == 'DC' and values['dsa_strategy'] != 'None':
+    if defaults.get('dsa_strategy') == 'None' and values['dsa_strategy'] != 'None':
         raise UserError(
-            f'--method DC has no augmentation, so --dsa_strategy {values["dsa_strategy"]} would do nothing; '
-            'use --method DSA'
+            f'--method {values["method"]} has no augmentation, so --dsa_strategy {values["dsa_strategy"]} '
+            'does not belong to it; use --method DSA or BS-DSA'
         )
     return Arguments(
         **values, command=[Path(sys.argv[0]).name, *argv], run_name=_run_name(parser, values, defaults)

@@ -91,6 +91,7 @@ def test_arguments_are_frozen():
         ('--num_eval x', 'must be an integer'),
         ('--epoch_eval_train 0', 'at least 1'),
         ('--method DC --dsa_strategy flip', 'use --method DSA'),
+        ('--method BS --dsa_strategy flip', 'BS has no augmentation'),
         ('--unknown 3', 'unrecognized arguments: --unknown'),
     ],
 )
