@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from compiling import settle_compile
 from data import Data
 from device import Rng, peak_memory
 from errors import UserError
@@ -29,6 +30,7 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
     """
     pool = eval_pool(args.eval_mode, args.model)
     check_pool(pool, data)
+    args = settle_compile(args, data, pool)
     build(method_class, data, sampler, args, exp=0)  # a mistake shows here, before there is a folder
     with Run(args, data.device) as run:
         saved = run.resume()
@@ -149,6 +151,7 @@ def judge(run: Run, state: dict, synset, data: Data, pool, args: Arguments, save
                 lr_net=args.lr_net,
                 batch_train=args.batch_train,
                 precision=args.precision,
+                compile=args.compile,
             )
             state['accs'].setdefault(model, []).append(accuracy)
             state['judge_seconds'] += time.monotonic() - started

@@ -60,6 +60,14 @@ def keep_freed_pages() -> None:
         mallopt(m_trim_threshold, -1)
 
 
+def fast_precision(device: str) -> str:
+    """Return the default precision: the fastest one that the hardware has and that keeps the numbers."""
+    if device.startswith('cuda'):
+        return 'tf32'
+    has_bf16 = getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
+    return 'bf16' if has_bf16() else 'fp32'
+
+
 def autocast(device: torch.device, precision: str):
     """Return the context in which networks run for this precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16')

@@ -103,7 +103,13 @@ def _add_run(parser):
         '--precision',
         choices=PRECISIONS,
         help='fp32; tf32: faster matrix units on GPUs; bf16: real-image '
-        'gradients and training in bfloat16 (default: tf32 on cuda, else fp32)',
+        'gradients and training in bfloat16 (default: tf32 on cuda; bf16 on CPUs that have it, else fp32)',
+    )
+    group.add_argument(
+        '--compile',
+        choices=('auto', 'on', 'off'),
+        default='auto',
+        help='compile the passes of networks; auto: in runs long enough (default: %(default)s)',
     )
 
 

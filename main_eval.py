@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from augment import dsa_strategy
+from compiling import settle_compile
 from condense import judge, next_set, print_plan, report_finished, save_result
 from data import Data, load
 from device import Rng, set_up_device
@@ -102,6 +103,7 @@ def judge_all(sets: list, data: Data, args: Arguments) -> dict[str, list[float]]
     """Judge every set in a run folder of its own, resumable; return {network: accuracies in [0, 1]}."""
     pool = eval_pool(args.eval_mode, args.model)
     check_pool(pool, data)
+    args = settle_compile(args, data, pool)
     with Run(args, data.device) as run:
         saved = run.resume()
         result_path = run.folder / f'res_{Path(args.synset).stem}_{data.name}_{args.model}_{args.ipc}ipc.pt'

@@ -7,11 +7,11 @@ momentum starts anew.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from data import Data
-from device import Rng, autocast
+from device import Rng
+from passes import choose, loss, predict
 
 
 def train_epoch(
@@ -23,6 +23,7 @@ def train_epoch(
     rng: Rng,
     augmentation=None,
     precision: str = 'fp32',
+    compile: bool = False,
 ) -> None:
     """Train net for one epoch on images (N, C, H, W) and labels (N,), in a new order, in batches of
     batch_size.
@@ -35,10 +36,8 @@ def train_epoch(
         batch = images[index]
         if augmentation is not None:
             batch = augmentation.draw(len(batch))(batch)
-        with autocast(batch.device, precision):
-            outputs = net(batch)
         optimizer.zero_grad()
-        F.cross_entropy(outputs.float(), labels[index]).backward()
+        choose(loss, compile)(net, batch, labels[index], None, precision).backward()
         optimizer.step()
 
 
@@ -53,6 +52,7 @@ def train_on_set(
     rng: Rng,
     augmentation=None,
     precision: str = 'fp32',
+    compile: bool = False,
 ) -> None:
     """Train net on a synthetic set by the evaluation schedule of the papers (see above); epochs is its E."""
 
@@ -61,20 +61,20 @@ def train_on_set(
 
     current = optimizer(lr)
     for epoch in range(epochs + 1):
-        train_epoch(net, images, labels, current, batch_size, rng, augmentation, precision)
+        train_epoch(net, images, labels, current, batch_size, rng, augmentation, precision, compile)
         if epoch == epochs // 2 + 1:
             current = optimizer(lr * 0.1)
 
 
 @torch.inference_mode()
-def test_accuracy(net: nn.Module, data: Data, precision: str = 'fp32', batch_size: int = 500) -> float:
+def test_accuracy(
+    net: nn.Module, data: Data, precision: str = 'fp32', compile: bool = False, batch_size: int = 500
+) -> float:
     """Return the share in [0, 1] of the test images that net classifies correctly."""
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=data.device)
     for pixels, labels in zip(
         data.pixels_test.split(batch_size), data.labels_test.split(batch_size), strict=True
     ):
-        with autocast(data.device, precision):
-            outputs = net(data.normalise(pixels))
-        correct += (outputs.argmax(1) == labels).sum()
+        correct += (choose(predict, compile)(net, data.normalise(pixels), precision) == labels).sum()
     return correct.item() / len(data.labels_test)

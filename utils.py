@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from augment import dsa_strategy
+from device import fast_precision
 from errors import UserError
 from flags import Parser
 
@@ -51,7 +52,7 @@ def _derived(values, defaults):
     if values.get('dsa_strategy') == 'auto':
         values['dsa_strategy'] = dsa_strategy(values['dataset'])
     if values['precision'] is None:
-        values['precision'] = 'tf32' if values['device'].startswith('cuda') else 'fp32'
+        values['precision'] = fast_precision(values['device'])
     return values
 
 

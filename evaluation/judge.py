@@ -67,6 +67,7 @@ def judge_network(
     lr_net: float,
     batch_train: int,
     precision: str,
+    compile: bool = False,
 ) -> float:
     """Train one fresh network on images (N, C, H, W) and labels (N,); return its test accuracy in [0, 1]."""
     how = protocol(model, data.name, strategy, epochs)
@@ -82,8 +83,9 @@ def judge_network(
         rng=rng,
         augmentation=augmentation if how['augmentation'] != 'None' else None,
         precision=precision,
+        compile=compile,
     )
-    return test_accuracy(net, data, precision)
+    return test_accuracy(net, data, precision, compile)
 
 
 def networks_left(

@@ -9,15 +9,15 @@ random networks.
 import math
 
 import torch
-import torch.nn.functional as F
 
 from augment import DSA as SiameseAugmentation
 from data import Data
-from device import Rng, autocast
+from device import Rng
 from errors import UserError
 from methods.distance import DISTANCES
 from methods.sampling import UniformSampler
 from networks import make_network, redraw
+from passes import Gradients
 from training import train_epoch
 
 
@@ -63,16 +63,20 @@ class GradientMatching:
         dsa_strategy: str,
         dis_metric: str,
         precision: str,
+        compile: bool,
         rng: Rng,
     ):
-        self.data, self.sampler, self.rng, self.precision = data, sampler, rng, precision
+        self.data, self.sampler, self.rng = data, sampler, rng
+        self.precision, self.compile = precision, compile
         self.outer_loop, self.inner_loop = outer_loop, inner_loop
         self.batch_real, self.batch_train, self.distance = batch_real, batch_train, DISTANCES[dis_metric]
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
         self.net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
-        self.params = list(self.net.parameters())
         self.batchnorm = any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
-        self.optimizer_net = torch.optim.SGD(self.params, lr_net)
+        self.optimizer_net = torch.optim.SGD(self.net.parameters(), lr_net)
+        pixels = data.shape[1] * data.shape[2]
+        self.gradients_real = Gradients(self.net, batch_real, pixels, compile)
+        self.gradients_syn = Gradients(self.net, ipc, pixels, compile)
         self.ipc, self.uniform = ipc, UniformSampler(data)
         self.label_syn = torch.arange(data.num_classes, device=data.device).repeat_interleave(ipc)
         self.image_syn = self._initial_images(init)
@@ -160,20 +164,16 @@ class GradientMatching:
         """Return, for class c, the distance's gradient for image_syn, the distance, and both gradients."""
         image_syn = image_syn.detach().requires_grad_()
         transform = self.augmentation.draw()  # one draw for both batches: siamese
-        with autocast(image_real.device, self.precision):
-            output_real = self.net(transform(image_real))
-        grads_real = torch.autograd.grad(self._loss(output_real, c), self.params)
-        # In fp32 at every precision: its second derivative moves the images.
-        grads_syn = torch.autograd.grad(
-            self._loss(self.net(transform(image_syn)), c), self.params, create_graph=True
+        grads_real = self.gradients_real.of_weights(transform(image_real), c, self.precision)
+        seen = transform(image_syn)
+        # In fp32 at every precision: its change moves the images.
+        grads_syn = self.gradients_syn.of_weights(seen.detach(), c, 'fp32')
+        loss = self.distance([grad.requires_grad_() for grad in grads_syn], grads_real)
+        direction = torch.autograd.grad(loss, grads_syn, materialize_grads=True)
+        (gradient,) = torch.autograd.grad(
+            seen, image_syn, self.gradients_syn.of_images(seen.detach(), c, direction)
         )
-        loss = self.distance(grads_syn, grads_real)
-        (gradient,) = torch.autograd.grad(loss, image_syn)
         return gradient, loss.detach(), grads_real, [grad.detach() for grad in grads_syn]
-
-    @staticmethod
-    def _loss(outputs, c):
-        return F.cross_entropy(outputs.float(), torch.full((len(outputs),), c, device=outputs.device))
 
     def _train_network(self):
         for _ in range(self.inner_loop):
@@ -186,6 +186,7 @@ class GradientMatching:
                 self.rng,
                 self.augmentation,
                 self.precision,
+                self.compile,
             )
 
     def _read_back(self):

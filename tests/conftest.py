@@ -32,7 +32,7 @@ def make_method(digits):
             'model': 'ConvNetD1', 'ipc': 2, 'outer_loop': 2, 'inner_loop': 2, 'lr_img': 0.1, 'lr_net': 0.01,
             'batch_real': 32, 'batch_train': 256, 'init': 'noise', 'dsa_strategy': 'None',
             'dis_metric': 'ours',
-            'precision': 'fp32', 'rng': Rng('cpu', seed),
+            'precision': 'fp32', 'compile': False, 'rng': Rng('cpu', seed),
         }  # fmt: skip
         return METHODS[name](data, sampler or UniformSampler(data), **settings | keywords)
 

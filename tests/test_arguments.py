@@ -42,7 +42,7 @@ def test_derived_values():
     dsa = arguments('--method DSA')
     assert (dsa.init, dsa.dsa_strategy) == ('real', 'color_crop_cutout_flip_scale_rotate')
     assert arguments('--method DSA --dataset SVHN').dsa_strategy == 'color_crop_cutout_scale_rotate'
-    assert arguments('--device cpu').precision == 'fp32' and arguments('--device cuda:1').precision == 'tf32'
+XX
 
 
 @pytest.mark.parametrize(

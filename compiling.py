@@ -1,0 +1,56 @@
+"""Whether a run is long enough to compile its passes: decided from its flags alone, so that a resumed run
+decides the same."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from data import Data
+from networks import make_network
+from passes import compiled
+from utils import Arguments
+
+WORTH_IT = 3e13  # floating-point operations; below, compiling costs more than it saves (docs/benchmark.md)
+
+
+def forward_operations(model: str, data: Data) -> int:
+    """Return the floating-point operations of `model` for one image forward (matrix units only)."""
+    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, *data.shape))
+    return counter.get_total_flops()
+
+
+def images_seen(args: Arguments, num_classes: int, pool: tuple[str, ...]) -> int:
+    """Return about how many images the networks of a run are matched or trained on, repetitions counted."""
+    args = vars(args)
+    iterations, outer = args.get('Iteration', 0), args.get('outer_loop', 1)
+    matched = outer * (args.get('batch_real', 0) + 4 * args['ipc'])
+    trained = (outer - 1) * args.get('inner_loop', 0) * args['ipc']
+    times = 1 + (iterations - 1) // args['eval_every'] if args.get('eval_every') and iterations else 0
+    epochs = args['epoch_eval_train'] or 300
+    judged = (1 + times) * args['num_eval'] * len(pool) * epochs * args['ipc']
+    return args['num_exp'] * num_classes * (iterations * (matched + trained) + judged)
+
+
+def settle_compile(args: Arguments, data: Data, pool: tuple[str, ...]) -> Arguments:
+    """Return args with `compile` settled to True or False, and say which and why.
+
+    auto: on the CPU from WORTH_IT operations on; on a GPU never, for nobody has measured it yet.
+    """
+    work = 3 * forward_operations(args.model, data) * images_seen(args, data.num_classes, pool)
+    wanted = args.compile == 'on' or (
+        args.compile == 'auto' and data.device.type == 'cpu' and work > WORTH_IT
+    )
+    possible = wanted and has_compiler(data.device)
+    why = f'{work:.1e} floating-point operations' if possible == wanted else 'no working compiler here'
+    print(f'compile: {"yes" if possible else "no"} ({why})')
+    return Arguments(**vars(args) | {'compile': possible})
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Try the compiler on one line."""
+    try:
+        compiled(torch.sin)(torch.zeros(1, device=device))
+    except Exception:  # whatever the tool chain of this machine raises
+        return False
+    return True
