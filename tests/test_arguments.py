@@ -2,6 +2,7 @@
 choices."""
 
 import pytest
+import torch
 
 from errors import UserError
 from flags import add_condensation, base_parser
@@ -42,7 +43,14 @@ def test_derived_values():
     dsa = arguments('--method DSA')
     assert (dsa.init, dsa.dsa_strategy) == ('real', 'color_crop_cutout_flip_scale_rotate')
     assert arguments('--method DSA --dataset SVHN').dsa_strategy == 'color_crop_cutout_scale_rotate'
-XX
+    assert arguments('--device cuda:1').precision == 'tf32'
+
+
+@pytest.mark.parametrize(('has_bf16', 'precision'), [(True, 'bf16'), (False, 'fp32')])
+def test_precision_on_a_cpu_is_what_it_has(monkeypatch, has_bf16, precision):
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: has_bf16)
+    assert arguments('--device cpu').precision == precision
+    assert arguments('--device cpu --precision tf32').precision == 'tf32'
 
 
 @pytest.mark.parametrize(
