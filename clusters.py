@@ -3,9 +3,9 @@
     clustering/class_idx_<dataset>_k{K}_{layer}_{norm}.pt       {class: {cluster: [indices into the training
     set]}}
 
-norm True: clusters of about equal size, n/k ± 50 members (K-Means with size constraints); False: plain
-K-Means. A JSON beside the file says from which extractor, with which sizes, inertia and silhouette, in how
-many seconds.
+norm True: clusters of about equal size, n/k ± 50 members, or ± half of n/k if that is less (K-Means with size
+constraints); False: plain K-Means. A JSON beside the file says from which extractor, with which sizes,
+inertia and silhouette, in how many seconds.
 """
 
 import json
@@ -20,9 +20,9 @@ from tqdm import tqdm
 from data import Data
 from errors import UserError
 from extractor import extractor_path, layer_features, load_extractor, make_extractor
-from storage import load, save, write_atomic
+from storage import file_hash, load, save, write_atomic
 
-SLACK = 50  # members that a balanced cluster may have more or less than n/k
+SLACK = 50  # members that a balanced cluster may have more or less than n/k, at most half of n/k
 Clusters = dict[int, dict[int, list[int]]]
 
 
@@ -32,8 +32,9 @@ def cluster_path(folder: str | Path, data: Data, k: int, layer: int, balanced: b
 
 
 def size_bounds(n: int, k: int) -> tuple[int, int]:
-    """Return the least and the most members of k balanced clusters of n points: n/k ± 50, at least 1."""
-    return max(1, n // k - SLACK), min(n, -(-n // k) + SLACK)
+    """Return the least and the most members of k balanced clusters of n points: n/k ± min(50, n/2k)."""
+    slack = min(SLACK, n // (2 * k))
+    return n // k - slack, min(n, -(-n // k) + slack)
 
 
 def cluster_points(
@@ -119,7 +120,7 @@ def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> 
     extractor_hash, if given, must be that of the file's JSON. Raises UserError for a stale or foreign file.
     """
     stored = load(path, 'cluster file')
-    remedy = 'make it again with main_cluster.py'
+    remedy = 'remove it and make it again with main_cluster.py'
     try:
         clusters = {
             int(c): {int(cluster): [int(i) for i in members] for cluster, members in of_class.items()}
@@ -157,14 +158,20 @@ def ensure_extractor(
 
 def ensure_clusters(
     data: Data, folder: str | Path, *, layers: list[int], ks: list[int], balanced: bool,
-    extractor: str | None,     epochs: int, seed: int, precision: str,
+    extractor: str | None, epochs: int, seed: int, precision: str,
 ) -> list[Path]:  # fmt: skip
-    """Make the cluster files of all layers and numbers that are missing, from one pass; return their
-    paths."""
+    """Make the cluster files of all layers and numbers that are missing, from one pass; return all paths.
+
+    Raises UserError if one that is there was made from other data or with another extractor."""
     for k in ks:
         check_k(data, k)
     wanted = [(layer, k, cluster_path(folder, data, k, layer, balanced)) for layer in layers for k in ks]
     missing = [part for part in wanted if not part[2].exists()]
+    weights = Path(extractor) if extractor else extractor_path(folder, data)
+    digest = file_hash(weights) if weights.exists() else None
+    for part in wanted:
+        if part not in missing:
+            read_clusters(part[2], data, digest)
     if missing:
         print('missing, made now:', *(str(path) for _, _, path in missing))
         net, facts = ensure_extractor(data, folder, extractor, epochs=epochs, seed=seed, precision=precision)

@@ -10,6 +10,7 @@ from errors import UserError
 from networks import NETWORKS
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
+SAMPLING = ('layer_idx', 'num_cluster', 'norm', 'extractor', 'extractor_epochs', 'draw', 'mix')
 EVAL_MODES = ('S', 'SS', 'M', 'B', 'W', 'D', 'A', 'P', 'N')
 
 
@@ -176,7 +177,7 @@ def add_clusters(parser: Parser, several: bool = False) -> None:
         '--extractor', help='weights of a ResNet18 with CIFAR stem (default: made when missing)'
     )
     group.add_argument(
-        '--extractor_epochs', type=positive, default=10, help='epochs to make it (default: %(default)s)'
+        '--extractor_epochs', type=positive, help='epochs to make it (default: 30 on a GPU, 5 on a CPU)'
     )
 
 
@@ -190,8 +191,9 @@ def add_sampling(parser: Parser, draws: dict) -> None:
     group.add_argument('--mix', type=natural, help='uniform batches after this iteration (original: 300)')
 
 
-def check_sampling(parser: Parser, args: argparse.Namespace) -> None:
-    """Raise UserError if a flag of batch sampling was given to a method that sees no clusters."""
-    for flag in ('layer_idx', 'num_cluster', 'norm', 'extractor', 'extractor_epochs', 'draw', 'mix'):
-        if getattr(args, flag) != parser.get_default(flag):
+def check_sampling(args: argparse.Namespace) -> None:
+    """Raise UserError if a flag of batch sampling was typed for a method that sees no clusters."""
+    for word in args.command:
+        flag = word.split('=')[0].removeprefix('--').removeprefix('no-')
+        if word.startswith('--') and flag in SAMPLING:
             raise UserError(f'--{flag} does nothing for --method {args.method}; use --method BS or BS-DSA')

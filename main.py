@@ -30,7 +30,7 @@ def main(argv=None):
     if clustered and args.equal_batch:
         raise UserError(f'--equal_batch is a baseline for BS: use it with DC or DSA, not with {args.method}')
     if not clustered and not args.equal_batch:
-        check_sampling(parser, args)
+        check_sampling(args)
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)
     if clustered or args.equal_batch:

@@ -1,13 +1,9 @@
 """BS, batch sampling: the real batches of a class come from its clusters, made first when they are
 missing."""
 
-from pathlib import Path
-
 from clusters import ensure_clusters, read_clusters
 from data import Data
-from extractor import extractor_path
 from methods.sampling import ClusterSampler
-from storage import file_hash
 
 
 def cluster_sampler(
@@ -23,6 +19,4 @@ def cluster_sampler(
         data, cluster_path, layers=[layer_idx], ks=[num_cluster], balanced=norm, extractor=extractor,
         epochs=extractor_epochs, seed=seed, precision=precision,
     )  # fmt: skip
-    weights = Path(extractor) if extractor else extractor_path(cluster_path, data)
-    clusters = read_clusters(path, data, file_hash(weights) if weights.exists() else None)
-    return ClusterSampler(data, clusters, 'equal' if equal_batch else draw, mix)
+    return ClusterSampler(data, read_clusters(path, data), 'equal' if equal_batch else draw, mix)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from errors import UserError
-from flags import add_condensation, base_parser
+from flags import add_clusters, add_condensation, base_parser
 from methods import METHODS
 from methods.distance import DISTANCES
 from utils import Arguments, parse
@@ -46,6 +46,14 @@ def test_derived_values():
     assert arguments('--device cuda:1').precision == 'tf32'
 
 
+@pytest.mark.parametrize(('device', 'epochs'), [('cpu', 5), ('cuda', 30)])
+def test_epochs_of_the_extractor_fit_the_device(device, epochs):
+    parser = base_parser('test')
+    add_clusters(parser)
+    assert parse(parser, ['--device', device]).extractor_epochs == epochs
+    assert parse(parser, ['--device', device, '--extractor_epochs', '7']).extractor_epochs == 7
+
+
 @pytest.mark.parametrize(('has_bf16', 'precision'), [(True, 'bf16'), (False, 'fp32')])
 def test_precision_on_a_cpu_is_what_it_has(monkeypatch, has_bf16, precision):
     monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: has_bf16)
@@ -67,7 +75,7 @@ def test_a_typed_flag_always_wins(typed):
 
 def test_run_names_tell_experiments_apart_and_ignore_places():
     lines = ['', '--method DSA', '--ipc 10', '--seed 1', '--lr_img 0.2', '--Iteration 200', '--num_eval 5']
-    lines += ['--model MLP', '--dataset MNIST', '--precision bf16', '--dis_metric mse', '--im_size 16']
+    lines += ['--model MLP', '--dataset MNIST', '--precision tf32', '--dis_metric mse', '--im_size 16']
     names = [arguments(line).run_name for line in lines]
     assert len(set(names)) == len(lines) and names[0] == 'DC_CIFAR10_ConvNet_1ipc_seed0'
     assert names[4] == 'DC_CIFAR10_ConvNet_1ipc_seed0_lr_img=0.2'

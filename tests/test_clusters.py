@@ -75,6 +75,7 @@ def test_size_bounds_are_feasible():
             low, high = size_bounds(n, k)
             assert low >= 1 and low * k <= n <= high * k
     assert size_bounds(5000, 20) == (200, 300)
+    assert size_bounds(140, 5) == (14, 42)  # not 1 to 78
 
 
 def test_members_are_ordered_by_distance_to_their_centre(uneven, tmp_path):
@@ -271,14 +272,15 @@ def test_an_extractor_of_another_shape_is_refused(digits, tmp_path):
         load_extractor(tmp_path / 'colour.pt', digits)
 
 
-def test_clusters_of_another_extractor_are_named(clustered, tmp_path, capsys):
+@pytest.mark.parametrize('script', [main_cluster, main_BS])
+def test_clusters_of_another_extractor_are_named(script, clustered, tmp_path, capsys):
     for path in clustered.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     weights = torch.load(tmp_path / 'resnet18_digits.pt', weights_only=True)
     torch.save(weights | {'accuracy': 0.5}, tmp_path / 'resnet18_digits.pt')
     with pytest.raises(SystemExit):
-        flags = [*BS.split(), *CLUSTERS, '--cluster_path', str(tmp_path), '--save_path', str(tmp_path)]
-        main_BS.main(flags)
+        flags = BS.split() if script is main_BS else ['--dataset', 'Digits']
+        script.main([*flags, *CLUSTERS, '--cluster_path', str(tmp_path), '--save_path', str(tmp_path)])
     assert 'was made with another extractor' in capsys.readouterr().err
 
 
