@@ -66,7 +66,6 @@ def make_clusters(
     layer: int,
     balanced: bool,
     facts: dict,
-    jobs: int = -1,
 ) -> None:
     """Cluster features (N, D) of the training set class by class, in parallel, and write path and its JSON.
 
@@ -78,6 +77,7 @@ def make_clusters(
     tasks = (
         delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced) for index in classes
     )
+    jobs = -1 if len(features) > 5000 else 1  # workers take seconds to start
     results = Parallel(jobs, return_as='generator')(tasks)
     results = list(tqdm(results, f'layer {layer}, k {k}', total=len(classes), leave=False))
     clusters = {
@@ -144,7 +144,7 @@ def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> 
 
 
 def ensure_extractor(
-    data: Data, folder: str | Path, extractor: str | None, *, epochs: int, seed: int, precision: str
+    data: Data, folder: str | Path, extractor: str | None, *, epochs: int | None, seed: int, precision: str
 ):
     """Return the extractor and its facts: from the file `extractor`, or the data set's own, made when
     missing."""
@@ -158,7 +158,7 @@ def ensure_extractor(
 
 def ensure_clusters(
     data: Data, folder: str | Path, *, layers: list[int], ks: list[int], balanced: bool,
-    extractor: str | None, epochs: int, seed: int, precision: str,
+    extractor: str | None, epochs: int | None, seed: int, precision: str,
 ) -> list[Path]:  # fmt: skip
     """Make the cluster files of all layers and numbers that are missing, from one pass; return all paths.
 

@@ -65,12 +65,20 @@ def _pretrained(net: Network) -> bool:
     return True
 
 
-def make_extractor(data: Data, path: Path, *, epochs: int, seed: int, precision: str) -> None:
-    """Train an extractor for `epochs` and save it to path; a stopped training goes on from its last epoch.
+def default_epochs(data: Data) -> int:
+    """Return for how long to train: 30 epochs on a GPU, on a CPU 5, or so many that they have 110 steps."""
+    steps = -(-len(data.labels_train) // BATCH)
+    return 30 if data.device.type == 'cuda' else max(5, -(-110 // steps))
+
+
+def make_extractor(data: Data, path: Path, *, epochs: int | None, seed: int, precision: str) -> None:
+    """Train an extractor for `epochs` (None: default_epochs) and save it to path; a stopped training goes on
+    from its last epoch.
 
     The learning rate rises to 0.1 over the first fifth of the steps (0.02 from ImageNet weights) and falls to
     0.
     """
+    epochs = epochs or default_epochs(data)
     rng = Rng(data.device, seed, 'extractor')
     net = make_network('ResNet18BN', data.shape[0], data.num_classes, data.shape[1:], rng.device)
     pretrained = _pretrained(net)

@@ -177,7 +177,9 @@ def add_clusters(parser: Parser, several: bool = False) -> None:
         '--extractor', help='weights of a ResNet18 with CIFAR stem (default: made when missing)'
     )
     group.add_argument(
-        '--extractor_epochs', type=positive, help='epochs to make it (default: 30 on a GPU, 5 on a CPU)'
+        '--extractor_epochs',
+        type=positive,
+        help='epochs to make it (default: 30; on a CPU 5, small data more)',
     )
 
 

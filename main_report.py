@@ -12,7 +12,7 @@ import numpy as np
 from errors import UserError
 from evaluation.judge import protocol
 from flags import Parser
-from storage import load_result
+from storage import label_of, load_result
 from utils import script
 
 
@@ -25,7 +25,6 @@ def rows_of(folder: Path) -> list[tuple]:
     args = result['args']
     records = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
     minutes = sum(record.get('seconds', 0) + record.get('judge_seconds', 0) for record in records) / 60
-    method = args.get('method') or Path(args['synset']).stem
     rows = []
     for model, values in result['accs_all_exps'].items():
         how = protocol(model, Path(args['dataset']).stem, args['dsa_strategy'], args['epoch_eval_train'])
@@ -33,7 +32,7 @@ def rows_of(folder: Path) -> list[tuple]:
         networks = f'{len(result["data"])} x {len(values) // len(result["data"])} {model}'
         iterations = str(args.get('Iteration', '-'))
         epochs = f'{how["protocol"]}, {how["epochs"]} epochs'
-        cells = (method, iterations, accuracy, networks, epochs, f'{minutes:.1f}', folder.name)
+        cells = (label_of(args), iterations, accuracy, networks, epochs, f'{minutes:.1f}', folder.name)
         rows.append((Path(args['dataset']).stem, str(args['ipc']), *cells))
     return rows
 

@@ -87,3 +87,13 @@ def load_result(path: Path) -> dict:
             f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
         )
     return result
+
+
+def label_of(args: dict) -> str:
+    """Return what tables and figures call a run, from the arguments in its result file."""
+    label = args.get('method') or Path(args.get('synset', 'set')).stem
+    if label.startswith('BS') and args.get('draw', 'cluster') != 'cluster':
+        label += ' ' + args['draw']
+    if args.get('mix') is not None:
+        label += f' mix {args["mix"]}'
+    return label + (' equal batch' if args.get('equal_batch') else '')

@@ -51,8 +51,6 @@ def _derived(values, defaults):
         values['dsa_strategy'] = 'None'
     if values.get('dsa_strategy') == 'auto':
         values['dsa_strategy'] = dsa_strategy(values['dataset'])
-    if values.get('extractor_epochs', 0) is None:
-        values['extractor_epochs'] = 30 if values['device'].startswith('cuda') else 5
     if values['precision'] is None:
         values['precision'] = fast_precision(values['device'])
     return values

@@ -16,7 +16,7 @@ from errors import UserError
 from extractor import extractor_path, layer_features, load_extractor
 from flags import add_clusters, base_parser, natural
 from storage import file_hash
-from utils import parse, script
+from utils import Arguments, parse, script
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
@@ -63,14 +63,9 @@ def draw(
     plt.close(figure)
 
 
-@script
-def main(argv=None):
-    parser = base_parser(__doc__)
-    add_clusters(parser)
-    parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
-    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
-    args = parse(parser, argv)
-    data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
+def clusters_of(data: Data, args: Arguments) -> tuple[list[list[int]], torch.Tensor]:
+    """Return the clusters of the class that the flags name, and the features (N, D) of their members in
+    order."""
     if args.class_idx >= data.num_classes:
         raise UserError(f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}')
     weights = Path(args.extractor) if args.extractor else extractor_path(args.cluster_path, data)
@@ -80,7 +75,18 @@ def main(argv=None):
         part for part in read_clusters(path, data, file_hash(weights))[args.class_idx].values() if part
     ]
     index = torch.tensor([i for part in members for i in part], device=data.device)
-    features = layer_features(net, data, args.precision, index)[args.layer_idx]
+    return members, layer_features(net, data, args.precision, index)[args.layer_idx]
+
+
+@script
+def main(argv=None):
+    parser = base_parser(__doc__)
+    add_clusters(parser)
+    parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
+    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    args = parse(parser, argv)
+    data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
+    members, features = clusters_of(data, args)
     title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
     draw(data, members, features, title, args.out, args.seed)
     print(args.out)

@@ -13,7 +13,7 @@ import torch
 from errors import UserError
 from flags import Parser, positive
 from readers import DATASETS
-from storage import load_result
+from storage import label_of, load_result
 from utils import script
 
 matplotlib.use('Agg')
@@ -33,8 +33,7 @@ def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
     rows = [torch.cat([*images[labels == c][:num]], dim=2) for c in labels.unique()]  # (3, H, num * W)
     args = result.get('args', {})
     accs = [value for values in result.get('accs_all_exps', {}).values() for value in values]
-    name = args.get('method') or Path(args.get('synset', 'set')).stem
-    title = f'{name}, {len(labels) // len(rows)} per class' + (
+    title = f'{label_of(args)}, {len(labels) // len(rows)} per class' + (
         f': {100 * np.mean(accs):.1f} %' if accs else ''
     )
     source = DATASETS.get(args.get('dataset'))

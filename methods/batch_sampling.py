@@ -8,7 +8,7 @@ from methods.sampling import ClusterSampler
 
 def cluster_sampler(
     data: Data, *, cluster_path: str, layer_idx: int, num_cluster: int, norm: bool, draw: str,
-    mix: int | None, extractor: str | None, extractor_epochs: int, seed: int, precision: str,
+    mix: int | None, extractor: str | None, extractor_epochs: int | None, seed: int, precision: str,
     equal_batch: bool = False,
 ) -> ClusterSampler:  # fmt: skip
     """Return the sampler that the flags of the same names describe.

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from errors import UserError
-from flags import add_clusters, add_condensation, base_parser
+from flags import add_condensation, base_parser
 from methods import METHODS
 from methods.distance import DISTANCES
 from utils import Arguments, parse
@@ -44,14 +44,6 @@ def test_derived_values():
     assert (dsa.init, dsa.dsa_strategy) == ('real', 'color_crop_cutout_flip_scale_rotate')
     assert arguments('--method DSA --dataset SVHN').dsa_strategy == 'color_crop_cutout_scale_rotate'
     assert arguments('--device cuda:1').precision == 'tf32'
-
-
-@pytest.mark.parametrize(('device', 'epochs'), [('cpu', 5), ('cuda', 30)])
-def test_epochs_of_the_extractor_fit_the_device(device, epochs):
-    parser = base_parser('test')
-    add_clusters(parser)
-    assert parse(parser, ['--device', device]).extractor_epochs == epochs
-    assert parse(parser, ['--device', device, '--extractor_epochs', '7']).extractor_epochs == 7
 
 
 @pytest.mark.parametrize(('has_bf16', 'precision'), [(True, 'bf16'), (False, 'fp32')])

@@ -2,10 +2,12 @@
 agree."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot as plt
 from scipy.stats import chisquare
 
 import main as main_script
@@ -15,10 +17,12 @@ from clusters import cluster_path, cluster_points, make_clusters, read_clusters,
 from data import Data
 from device import Rng
 from errors import UserError
-from extractor import layer_features, load_extractor
+from extractor import default_epochs, layer_features, load_extractor
 from figures import clusters as cluster_figure
+from figures import method as method_figure
 from methods.sampling import DRAWS, ClusterSampler, shares
 from networks import make_network
+from storage import label_of
 
 SIZES = (150, 40, 12)
 
@@ -41,7 +45,7 @@ def test_a_cluster_file_is_a_partition_within_bounds(uneven, tmp_path, k, balanc
     data, features = uneven
     path = cluster_path(tmp_path, data, k, 2, balanced)
     assert path.name == f'class_idx_uneven_k{k}_2_{balanced}.pt'
-    make_clusters(data, features, path, k=k, layer=2, balanced=balanced, facts={'hash': 'abc'}, jobs=1)
+    make_clusters(data, features, path, k=k, layer=2, balanced=balanced, facts={'hash': 'abc'})
     plain = torch.load(path, weights_only=True)
     assert all(type(i) is int for of_class in plain.values() for part in of_class.values() for i in part)
     clusters = read_clusters(path, data, 'abc')
@@ -78,10 +82,23 @@ def test_size_bounds_are_feasible():
     assert size_bounds(140, 5) == (14, 42)  # not 1 to 78
 
 
+def test_classes_are_clustered_alike_in_one_process_and_in_several(tmp_path):
+    rng = np.random.default_rng(2)
+    arrays = {'x_test': np.zeros((2, 8, 8), np.uint8), 'y_test': np.array([0, 1])}
+    arrays |= {'x_train': np.zeros((5001, 8, 8), np.uint8), 'y_train': np.arange(5001) % 2}
+    features = torch.from_numpy(rng.normal(size=(5001, 2)).astype(np.float32))
+    data, path = Data('large', arrays), tmp_path / 'clusters.pt'
+    make_clusters(data, features, path, k=2, layer=0, balanced=False, facts={})
+    for c, index in enumerate(data.indices_class):
+        labels = cluster_points(features[index].numpy(), 2, balanced=False)[0]
+        clusters = read_clusters(path, data)[c]
+        assert all(set(clusters[j]) == set(index[labels == j].tolist()) for j in range(2))
+
+
 def test_members_are_ordered_by_distance_to_their_centre(uneven, tmp_path):
     data, features = uneven
     path = tmp_path / 'clusters.pt'
-    make_clusters(data, features, path, k=3, layer=0, balanced=False, facts={}, jobs=1)
+    make_clusters(data, features, path, k=3, layer=0, balanced=False, facts={})
     for of_class in read_clusters(path, data).values():
         for part in of_class.values():
             points = features[part]
@@ -181,7 +198,7 @@ def test_files_of_the_original_are_read(uneven, tmp_path):
 def test_foreign_files_are_named(uneven, digits, tmp_path):
     data, features = uneven
     path = tmp_path / 'clusters.pt'
-    make_clusters(data, features, path, k=2, layer=0, balanced=True, facts={}, jobs=1)
+    make_clusters(data, features, path, k=2, layer=0, balanced=True, facts={})
     for change, message in (
         (lambda stored: stored | {3: {0: [1]}}, 'has 4 classes'),
         (lambda stored: stored | {0: {0: [1]}}, 'not a partition of class 0'),
@@ -233,6 +250,28 @@ def test_picture_of_the_clusters(clustered, tmp_path, capsys):
     assert (tmp_path / 'nine.png').stat().st_size > 20_000
 
 
+def test_picture_of_the_method(clustered, tmp_path, capsys):
+    flags = [*CLUSTERS, '--cluster_path', str(clustered)]
+    main_BS.main([*BS.split(), *flags, '--save_path', str(tmp_path)])
+    file, out = next(tmp_path.glob('*/res_*.pt')), tmp_path / 'method.png'
+    method_figure.main([str(file), '--dataset', 'Digits', *flags, '--class_idx', '3', '--out', str(out)])
+    assert plt.imread(out).shape[:2] == (750, 1590) and plt.imread(out).std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ('args', 'label'),
+    [
+        ({'method': 'DC', 'draw': 'cluster', 'mix': None, 'equal_batch': False}, 'DC'),
+        ({'method': 'DC', 'draw': 'cluster', 'equal_batch': True}, 'DC equal batch'),
+        ({'method': 'BS-DSA', 'draw': 'stratified', 'mix': None}, 'BS-DSA stratified'),
+        ({'method': 'BS', 'draw': 'cluster', 'mix': 300}, 'BS mix 300'),
+        ({'synset': 'random'}, 'random'),
+    ],
+)
+def test_labels_tell_samplers_apart(args, label):
+    assert label_of(args) == label
+
+
 def test_main_BS_is_main_with_method_BS(clustered, tmp_path, capsys):
     flags = [*BS.split(), *CLUSTERS, '--cluster_path', str(clustered), '--save_path']
     main_BS.main([*flags, str(tmp_path / 'a'), '--method', 'DC'])
@@ -264,6 +303,14 @@ def test_mistakes(flags, message, tmp_path, capsys):
             main_BS.main([*BS.split(), *flags.split(), '--save_path', str(path), '--cluster_path', str(path)])
         error = capsys.readouterr().err
         assert exit_.value.code == 2 and message in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('device', 'num', 'epochs'), [('cpu', 50_000, 5), ('cpu', 1347, 10), ('cuda', 1347, 30)]
+)
+def test_epochs_of_the_extractor_fit_device_and_data(device, num, epochs):
+    data = SimpleNamespace(device=torch.device(device), labels_train=range(num))
+    assert default_epochs(data) == epochs
 
 
 def test_an_extractor_of_another_shape_is_refused(digits, tmp_path):

@@ -1,0 +1,137 @@
+"""Draw how batch sampling works, with the real clusters of a class and a condensed image of it.
+
+python -m figures.method results/demo/BS_*/res_*.pt --dataset Digits --num_cluster 5 --out method.png
+"""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+
+from data import Data, load
+from device import set_up_device
+from figures.clusters import clusters_of
+from flags import add_clusters, base_parser, natural
+from storage import load_result
+from utils import parse, script
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
+from matplotlib.patches import FancyArrowPatch  # noqa: E402
+
+CHOSEN, OTHERS = 'tab:orange', '0.6'
+
+
+def tile(pictures: torch.Tensor, per_row: int) -> np.ndarray:
+    """Return pictures (N, C, H, W) in [0, 1] as one array (H', W', 3), per_row in a row, white between."""
+    gap = max(1, pictures.shape[-1] // 16)
+    pictures = torch.nn.functional.pad(pictures.expand(-1, 3, -1, -1), [gap] * 4, value=1.0)
+    rows = [torch.cat([*part], dim=2) for part in pictures.split(per_row) if len(part) == per_row]
+    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
+
+
+class Sheet:
+    """A page on which pictures, boxes and arrows are placed in inches from the lower left corner."""
+
+    def __init__(self, width: float, height: float):
+        self.figure = plt.figure(figsize=(width, height))
+        self.page = self.figure.add_axes([0, 0, 1, 1])
+        self.page.set(xlim=(0, width), ylim=(0, height))
+        self.page.axis('off')
+        self.size = width, height
+
+    def axes(self, x, y, width, height, title=''):
+        """Add axes without ticks, its title below it."""
+        axis = self.figure.add_axes(
+            [x / self.size[0], y / self.size[1], width / self.size[0], height / self.size[1]]
+        )
+        axis.set(xticks=[], yticks=[])
+        self.text(x + width / 2, y - 0.08, title, va='top')
+        return axis
+
+    def picture(self, x, y, side, pixels, title):
+        axis = self.axes(x, y, side, side, title)
+        axis.imshow(pixels, interpolation='nearest')
+        axis.spines[:].set_visible(False)
+
+    def text(self, x, y, words, **style):
+        self.page.text(x, y, words, **{'ha': 'center', 'fontsize': 9} | style)
+
+    def box(self, x, y, words, color='0.95'):
+        style = {'boxstyle': 'round,pad=0.5', 'facecolor': color, 'edgecolor': '0.4'}
+        self.text(x, y, words, va='center', bbox=style)
+
+    def arrow(self, start, end, bend=0.0, **style):
+        style = {'color': '0.3', 'arrowstyle': '-|>', 'mutation_scale': 14} | style
+        self.page.add_patch(FancyArrowPatch(start, end, connectionstyle=f'arc3,rad={bend}', **style))
+
+
+def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: torch.Tensor, out: Path):
+    """Write the sheet to out; features (N, D) in the order of the members, image_syn (1, C, H, W)
+    in [0, 1]."""
+    chosen = max(range(len(members)), key=lambda j: len(members[j]))
+    everything = torch.tensor([i for part in members for i in part], device=data.device)
+
+    def real(index):
+        return data.pixels_train[index].float().cpu() / 255
+
+    sheet = Sheet(10.6, 5.0)
+    sheet.text(0.15, 4.72, 'once, for every class', ha='left', weight='bold')
+    sheet.picture(
+        0.2, 3.0, 1.5, tile(real(everything[:: len(everything) // 36][:36]), 6), 'all images of a class'
+    )
+    sheet.box(3.2, 3.75, 'ResNet18, trained on the data set\nblock $l$, average pooled')
+    scatter = sheet.axes(4.9, 3.0, 2.1, 1.5, 'features, $k$ clusters by K-Means')
+    points, start = PCA(2, random_state=0).fit_transform(features), 0
+    for j, part in enumerate(members):
+        some, start = points[start : start + len(part)], start + len(part)
+        scatter.scatter(*some.T, s=6, color=CHOSEN if j == chosen else plt.cm.Greys(0.35 + 0.12 * (j % 5)))
+    sheet.arrow((1.75, 3.75), (1.95, 3.75))
+    sheet.arrow((4.5, 3.75), (4.85, 3.75))
+    sheet.arrow((7.05, 3.75), (8.5, 3.75), color=CHOSEN)
+    sheet.text(7.75, 3.85, 'draw one cluster', color=CHOSEN)
+    batch = torch.tensor(members[chosen][:16], device=data.device)
+    sheet.picture(8.6, 3.0, 1.5, tile(real(batch), 4), 'real batch: its members')
+
+    sheet.page.axhline(2.5, 0.01, 0.99, color='0.8', linewidth=0.8)
+    sheet.text(0.15, 2.22, 'each step, class by class', ha='left', weight='bold')
+    sheet.picture(0.3, 0.5, 1.3, tile(image_syn, 1), 'synthetic images')
+    sheet.box(3.2, 1.15, r'network $\theta$')
+    sheet.box(
+        5.4,
+        1.15,
+        r'distance of gradients' '\n' r'$D(\nabla_\theta\ell_{syn},\ \nabla_\theta\ell_{real})$',
+        '#fff3e0',
+    )
+    sheet.box(8.2, 1.15, r'network $\theta$')
+    sheet.arrow((1.7, 1.15), (2.65, 1.15))
+    sheet.arrow((3.75, 1.15), (4.3, 1.15))
+    sheet.arrow((9.35, 2.7), (8.7, 1.4), bend=-0.25, color=CHOSEN)
+    sheet.arrow((7.65, 1.15), (6.55, 1.15))
+    sheet.arrow((5.4, 0.75), (1.65, 0.6), bend=-0.2, linestyle='--')
+    sheet.text(3.6, 0.06, 'one step of SGD on the images')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.figure.savefig(out, dpi=150)
+    plt.close(sheet.figure)
+
+
+@script
+def main(argv=None):
+    parser = base_parser(__doc__)
+    add_clusters(parser)
+    parser.add_argument('file', type=Path, help='a result file: where the synthetic image comes from')
+    parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
+    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    args = parse(parser, argv)
+    data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
+    members, features = clusters_of(data, args)
+    images, labels = load_result(args.file)['data'][0]
+    image_syn = data.viewable(images[labels == args.class_idx][:1])
+    draw(data, members, features, image_syn, args.out)
+    print(args.out)
+
+
+if __name__ == '__main__':
+    main()
