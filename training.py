@@ -41,6 +41,11 @@ def train_epoch(
         optimizer.step()
 
 
+def judge_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Return the optimiser of the evaluation schedule."""
+    return torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+
+
 def train_on_set(
     net: nn.Module,
     images: torch.Tensor,
@@ -55,15 +60,11 @@ def train_on_set(
     compile: bool = False,
 ) -> None:
     """Train net on a synthetic set by the evaluation schedule of the papers (see above); epochs is its E."""
-
-    def optimizer(rate):
-        return torch.optim.SGD(net.parameters(), rate, momentum=0.9, weight_decay=5e-4)
-
-    current = optimizer(lr)
+    optimizer = judge_optimizer(net, lr)
     for epoch in range(epochs + 1):
-        train_epoch(net, images, labels, current, batch_size, rng, augmentation, precision, compile)
+        train_epoch(net, images, labels, optimizer, batch_size, rng, augmentation, precision, compile)
         if epoch == epochs // 2 + 1:
-            current = optimizer(lr * 0.1)
+            optimizer = judge_optimizer(net, lr * 0.1)
 
 
 @torch.inference_mode()

@@ -119,10 +119,10 @@ class GradientMatching:
         if self.outer == 0:
             redraw(self.net, self.rng.device)
         while self.outer < self.outer_loop:
-            self._match()
+            self.match()
             self.outer += 1
             if self.outer < self.outer_loop:
-                self._train_network()
+                self.train_network()
                 if pause():
                     self._read_back()
                     return None
@@ -137,7 +137,7 @@ class GradientMatching:
         # The loss, then the norms of the real gradients, then of the synthetic ones.
         self.totals = torch.zeros(1 + 2 * len(self.names), device=self.data.device)
 
-    def _match(self):
+    def match(self):
         """Take one step on the images along the gradient of the distance, summed over classes.
 
         Class by class, so that memory does not grow with their number: the sum's gradient for the images of a
@@ -175,7 +175,7 @@ class GradientMatching:
         )
         return gradient, loss.detach(), grads_real, [grad.detach() for grad in grads_syn]
 
-    def _train_network(self):
+    def train_network(self):
         for _ in range(self.inner_loop):
             train_epoch(
                 self.net,

@@ -1,9 +1,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from data import load
+from data import Data, load
 from device import Rng
 from methods import METHODS
 from methods.sampling import UniformSampler
@@ -37,3 +39,15 @@ def make_method(digits):
         return METHODS[name](data, sampler or UniformSampler(data), **settings | keywords)
 
     return make
+
+
+@pytest.fixture(scope='session')
+def uneven():
+    """Three classes of unequal size, shuffled, and features in three well separated groups a class."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(3), (150, 40, 12)))
+    pixels = rng.integers(0, 256, (len(labels), 8, 8), dtype=np.uint8)
+    arrays = {'x_train': pixels, 'y_train': labels, 'x_test': pixels[:30], 'y_test': labels[:30]}
+    centres = rng.normal(size=(3, 5)) * 10
+    features = centres[rng.integers(0, 3, len(labels))] + rng.normal(size=(len(labels), 5))
+    return Data('uneven', arrays), torch.from_numpy(features).float()

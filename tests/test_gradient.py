@@ -3,11 +3,11 @@ norm."""
 
 import numpy as np
 import pytest
-import textbook
 import torch
 from torch import nn
 
 from device import Rng
+from methods import textbook
 from methods.distance import DISTANCES
 from methods.gradient import freeze_batchnorm
 from methods.sampling import UniformSampler

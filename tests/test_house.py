@@ -20,8 +20,9 @@ FLOORS = {
     'device': 1, 'flags': 1, 'extractor': 1, 'clusters': 1, 'training': 1, 'runfolder': 1,
     'storage': 1, 'utils': 1, 'passes': 1, 'compiling': 1,
     'methods': 2, 'evaluation': 2,
-    'condense': 3,
-    'main': 4, 'main_BS': 4, 'main_cluster': 4, 'main_eval': 4, 'main_report': 4, 'figures': 4,
+    'condense': 3, 'benchmark': 3,
+    'main': 4, 'main_BS': 4, 'main_cluster': 4, 'main_eval': 4, 'main_report': 4, 'bench': 4,
+    'figures': 4,
 }  # fmt: skip
 
 

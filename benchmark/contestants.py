@@ -1,0 +1,160 @@
+"""The contestants of bench.py. Each has match() (one step, all classes), inner_epoch(), judge_epoch()
+(one epoch of the network that judges) and test() (one pass over the test images), on equal settings."""
+
+import copy
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from augment import dsa_strategy
+from data import Data
+from device import Rng
+from errors import UserError
+from methods import CLUSTERED, METHODS, textbook
+from methods.sampling import ClusterSampler, UniformSampler
+from training import judge_optimizer, test_accuracy, train_epoch
+
+
+class Ours:
+    """The project's own functions."""
+
+    def __init__(self, data: Data, method: str, ipc: int, precision: str, compile: bool):
+        base = {bs: plain for plain, bs in CLUSTERED.items()}.get(method, method)
+        sampler = UniformSampler(data)
+        if base != method:  # clusters of the usual size; which images are in them does not matter here
+            parts = [index.tensor_split(20) for index in data.indices_class]
+            clusters = [dict(enumerate(part.tolist() for part in of_class)) for of_class in parts]
+            sampler = ClusterSampler(data, dict(enumerate(clusters)))
+        self.data, self.precision, self.compile = data, precision, compile
+        self.method = METHODS[method](
+            data, sampler, model='ConvNet', ipc=ipc, outer_loop=1, inner_loop=1, lr_img=0.1, lr_net=0.01,
+            batch_real=256, batch_train=256, init='noise',
+            dsa_strategy=dsa_strategy(data.name) if base == 'DSA' else 'None', dis_metric='ours',
+            precision=precision, compile=compile, rng=Rng(data.device, 0, 'bench'),
+        )  # fmt: skip
+        self.optimizer = judge_optimizer(self.method.net, 0.01)
+
+    def match(self):
+        self.method.match()
+
+    def inner_epoch(self):
+        self.method.train_network()
+
+    def judge_epoch(self):
+        method = self.method
+        augmentation = method.augmentation if method.augmentation.names else None
+        train_epoch(
+            method.net, method.image_syn, method.label_syn, self.optimizer, 256, method.rng, augmentation,
+            self.precision, self.compile,
+        )  # fmt: skip
+
+    def test(self):
+        test_accuracy(self.method.net, self.data, self.precision, self.compile)
+
+
+class Textbook(Ours):
+    """The papers' algorithm written plainly: methods/textbook.py."""
+
+    def match(self):
+        textbook.match(self.method)
+
+    def inner_epoch(self):
+        textbook.train_network(self.method)
+
+    def judge_epoch(self):
+        textbook.train_network(self.method, self.optimizer)
+
+    @torch.no_grad()
+    def test(self):
+        self.method.net.eval()
+        dataset = TensorDataset(self.data.normalise(self.data.pixels_test), self.data.labels_test)
+        for images, labels in DataLoader(dataset, 256):
+            (self.method.net(images).argmax(1) == labels).sum().item()
+        self.method.net.train()
+
+
+def reference_modules(folder: Path) -> ModuleType:
+    """Import utils.py (and its networks.py) of the public reference implementation from folder."""
+    if not (folder / 'utils.py').is_file() or not (folder / 'networks.py').is_file():
+        raise UserError(f'{folder} holds no utils.py and networks.py of the public reference implementation')
+    import scipy.ndimage
+
+    # Its import of 2019; today's SciPy has rotate one level up.
+    sys.modules.setdefault('scipy.ndimage.interpolation', scipy.ndimage)
+    own = {name: sys.modules.pop(name) for name in ('utils', 'networks') if name in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module('utils')
+    finally:
+        sys.path.remove(str(folder))
+        for name in ('utils', 'networks'):
+            sys.modules.pop(name, None)
+        sys.modules.update(own)
+
+
+class Reference:
+    """The public reference implementation, its functions called from outside with its own settings."""
+
+    def __init__(self, data: Data, method: str, ipc: int, folder: Path):
+        self.code, self.data, self.ipc, device = reference_modules(folder), data, ipc, data.device
+        strategy = dsa_strategy(data.name) if method == 'DSA' else 'None'
+        self.args = SimpleNamespace(
+            device=device, dis_metric='ours', batch_train=256, dsa=method == 'DSA', dsa_strategy=strategy,
+            dsa_param=self.code.ParamDiffAug(), dc_aug_param=None,
+        )  # fmt: skip
+        self.net = self.code.get_network('ConvNet', data.shape[0], data.num_classes, data.shape[1:]).to(
+            device
+        )
+        self.criterion = nn.CrossEntropyLoss().to(device)
+        self.images = data.normalise(data.pixels_train).contiguous()
+        self.image_syn = torch.randn(data.num_classes * ipc, *data.shape, device=device, requires_grad=True)
+        self.label_syn = torch.arange(data.num_classes, device=device).repeat_interleave(ipc)
+        self.optimizer_img = torch.optim.SGD([self.image_syn], 0.1, momentum=0.5)
+        self.optimizer_net = torch.optim.SGD(self.net.parameters(), 0.01)
+        self.optimizer = judge_optimizer(self.net, 0.01)
+        test = TensorDataset(data.normalise(data.pixels_test).contiguous(), data.labels_test)
+        self.testloader = DataLoader(test, 256, shuffle=False, num_workers=0)
+
+    def match(self):
+        loss = torch.tensor(0.0, device=self.data.device)
+        params = list(self.net.parameters())
+        for c, members in enumerate(self.data.indices_class):
+            real = self.images[members[torch.randperm(len(members), device=members.device)[:256]]]
+            syn = self.image_syn[c * self.ipc : (c + 1) * self.ipc]
+            if self.args.dsa:
+                real, syn = (
+                    self.code.DiffAugment(batch, self.args.dsa_strategy, seed=c, param=self.args.dsa_param)
+                    for batch in (real, syn)
+                )
+            label_real, label_syn = (
+                torch.full((len(batch),), c, device=self.data.device) for batch in (real, syn)
+            )
+            grads_real = torch.autograd.grad(self.criterion(self.net(real), label_real), params)
+            grads_real = [grad.detach().clone() for grad in grads_real]
+            loss_syn = self.criterion(self.net(syn), label_syn)
+            grads_syn = torch.autograd.grad(loss_syn, params, create_graph=True)
+            loss = loss + self.code.match_loss(grads_syn, grads_real, self.args)
+        self.optimizer_img.zero_grad()
+        loss.backward()
+        self.optimizer_img.step()
+        loss.item()
+
+    def _epoch(self, optimizer):
+        images, labels = copy.deepcopy(self.image_syn.detach()), copy.deepcopy(self.label_syn)
+        loader = DataLoader(self.code.TensorDataset(images, labels), 256, shuffle=True, num_workers=0)
+        self.code.epoch('train', loader, self.net, optimizer, self.criterion, self.args, aug=self.args.dsa)
+
+    def inner_epoch(self):
+        self._epoch(self.optimizer_net)
+
+    def judge_epoch(self):
+        self._epoch(self.optimizer)
+
+    def test(self):
+        self.code.epoch('test', self.testloader, self.net, None, self.criterion, self.args, aug=False)
+        self.net.train()

@@ -1,0 +1,107 @@
+"""Measure a contestant in a process of its own: neither memory nor allocator touch another's."""
+
+import multiprocessing
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from benchmark.contestants import Ours, Reference, Textbook
+from compiling import forward_operations
+from data import Data, load
+from device import peak_memory, set_up_device
+from networks import make_network
+
+QUANTITIES = ('match', 'inner_epoch', 'judge_epoch', 'test')
+SECONDS = 30  # a quantity is repeated at least twice, and no more once it has taken so long
+
+
+def make(name: str, data: Data, method: str, ipc: int, reference: Path | None, compile: bool):
+    """Make the contestant `ours <precision>`, `textbook` or `reference`."""
+    if name == 'reference':
+        return Reference(data, method, ipc, reference)
+    if name == 'textbook':
+        return Textbook(data, method, ipc, 'fp32', False)
+    return Ours(data, method, ipc, name.split()[1], compile)
+
+
+def timed(function, device: torch.device) -> float:
+    """Return the seconds that function() takes until the device is done."""
+    started = time.perf_counter()
+    function()
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def child(pipe, name, method, ipc, options):
+    """Measure one contestant and send {quantity: {first, seconds}, peak_memory_mib} through pipe."""
+    if name.startswith('ours'):
+        device = set_up_device(options['device'], name.split()[1])
+    else:  # as it comes: without our way of setting up the allocator
+        device = torch.device(options['device'])
+    data = load('CIFAR10', options['data_path'], device=device)
+    contestant = make(name, data, method, ipc, options['reference'], options['compile'])
+    result = {}
+    for quantity in options['quantities']:
+        function = getattr(contestant, quantity)
+        first, seconds = timed(function, device), []
+        while len(seconds) < options['repeats'] and (len(seconds) < 2 or sum(seconds) < SECONDS):
+            seconds.append(timed(function, device))
+        result[quantity] = {'first': first, 'seconds': seconds}
+    pipe.send(result | {'peak_memory_mib': peak_memory(device)})
+
+
+def measure(name: str, method: str, ipc: int, options: dict) -> dict:
+    """Run child() in a new process and return what it sends; raises RuntimeError if it dies."""
+    context = multiprocessing.get_context('spawn')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=child, args=(sender, name, method, ipc, options))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise RuntimeError(f'measuring {name}, {method}, ipc {ipc} failed; see above') from None
+    finally:
+        process.join()
+
+
+def rates(device: torch.device) -> dict[str, float]:
+    """Return operations a second, by precision, and bytes a second of a copy.
+
+    The better of a large matrix product and a large convolution counts: libraries differ at them.
+    """
+    result = {}
+    for precision, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
+        matrix = torch.randn(4096, 4096, device=device).to(dtype)
+        images, kernels = matrix.view(256, 256, 16, 16), matrix[:144].reshape(256, 256, 3, 3)
+        seconds = [
+            min(timed(f, device) for _ in range(4))
+            for f in (partial(torch.mm, matrix, matrix), partial(F.conv2d, images, kernels, padding=1))
+        ]
+        result[precision] = max(2 * 4096**3 / seconds[0], 2 * 256**4 * 9 / seconds[1])
+    block, target = (torch.zeros(2**26, device=device) for _ in range(2))
+    result['copy'] = 2 * 4 * 2**26 / min(timed(lambda: target.copy_(block), device) for _ in range(4))
+    return result
+
+
+def work_of_a_step(data: Data, ipc: int) -> tuple[float, float]:
+    """Return the matrix operations of one matching step, and the bytes it moves if no two layers are fused.
+
+    A real image costs three forward passes (one forward, two backward), a synthetic one nine: three for its
+    gradient, three for the directional derivative, three back. Every pass reads and writes each layer once.
+    """
+    net, traffic = make_network('ConvNet', data.shape[0], data.num_classes, data.shape[1:]), []
+
+    def count(module, inputs, output):
+        traffic.append(4 * (inputs[0].numel() + output.numel()))
+
+    for module in net.modules():
+        if not list(module.children()):
+            module.register_forward_hook(count)
+    net(torch.zeros(1, *data.shape))
+    passes = data.num_classes * (3 * 256 + 9 * ipc)
+    return passes * forward_operations('ConvNet', data), passes * sum(traffic)

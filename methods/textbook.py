@@ -1,0 +1,71 @@
+"""Gradient matching as the papers write it: the slow path that our own is checked and timed against.
+
+One loss summed over all classes, one double backward, float32, a DataLoader in every training epoch. All
+functions take a GradientMatching and use its images and generators in the same order, so results agree to
+rounding.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from networks import redraw
+
+
+def distance(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
+    """Sum 1 - cosine over the output nodes of all weights, node by node (arXiv 2006.05929, equation 10)."""
+    total = 0
+    for syn, real in zip(grads_syn, grads_real, strict=True):
+        if syn.ndim < 2:
+            continue
+        for row_syn, row_real in zip(syn.flatten(1), real.flatten(1), strict=True):
+            total = total + 1 - (row_syn @ row_real) / (row_syn.norm() * row_real.norm() + 1e-6)
+    return total
+
+
+def match(method) -> float:
+    """Take one step on the images of method; return the loss summed over classes."""
+    data, net, loss = method.data, method.net, 0
+    params = list(net.parameters())
+    images = method.image_syn.detach().clone().requires_grad_()
+    for c in range(data.num_classes):
+        real = data.images(method.sampler.draw(c, method.batch_real, method.rng, method.iteration))
+        syn = images[c * method.ipc : (c + 1) * method.ipc]
+        transform = method.augmentation.draw()
+        label = torch.full((len(real),), c, device=data.device)
+        grads_real = torch.autograd.grad(F.cross_entropy(net(transform(real)), label), params)
+        loss_syn = F.cross_entropy(net(transform(syn)), label.new_full((len(syn),), c))
+        grads_syn = torch.autograd.grad(loss_syn, params, create_graph=True)
+        loss = loss + distance(grads_syn, grads_real)
+    loss.backward()
+    method.image_syn.grad = images.grad
+    method.optimizer_img.step()
+    return loss.item()
+
+
+def train_network(method, optimizer=None) -> None:
+    """Train the network of method for one epoch on its images (optimizer None: that of the inner loop)."""
+    optimizer = optimizer or method.optimizer_net
+    dataset = TensorDataset(copy.deepcopy(method.image_syn), copy.deepcopy(method.label_syn))
+    order = torch.randperm(len(dataset), generator=method.rng.device, device=method.data.device).tolist()
+    for images, labels in DataLoader(dataset, method.batch_train, sampler=order):
+        if method.augmentation.names:
+            images = method.augmentation.draw(len(images))(images)
+        loss = F.cross_entropy(method.net(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def iteration(method) -> float:
+    """Do one iteration on the images of method; return the loss as it is logged."""
+    redraw(method.net, method.rng.device)
+    total = 0.0
+    for outer in range(method.outer_loop):
+        total += match(method)
+        if outer < method.outer_loop - 1:
+            for _ in range(method.inner_loop):
+                train_network(method)
+    return total / (method.data.num_classes * method.outer_loop)

@@ -1,0 +1,70 @@
+"""The benchmark: contestants do the same work, rows follow from what was measured, a small real run."""
+
+import csv
+
+import pytest
+import torch
+
+import bench
+from benchmark.contestants import Ours, Textbook, reference_modules
+from benchmark.measure import work_of_a_step
+from errors import UserError
+
+
+@pytest.mark.parametrize('method', ['DC', 'DSA', 'BS'])
+def test_contestants_do_the_same_work(digits, method):
+    ours, slow = Ours(digits, method, 2, 'fp32', False), Textbook(digits, method, 2, 'fp32', False)
+    for contestant in (ours, slow):
+        contestant.match(), contestant.inner_epoch(), contestant.judge_epoch(), contestant.test()
+    assert torch.allclose(ours.method.image_syn, slow.method.image_syn, atol=1e-5)
+    for name, value in ours.method.net.state_dict().items():
+        assert torch.allclose(value, slow.method.net.state_dict()[name], atol=1e-5)
+
+
+def test_rows_follow_from_the_measurements():
+    measured = {'match': {'first': 9.0, 'seconds': [2.0, 1.0, 3.0]}, 'peak_memory_mib': 100.0}
+    measured |= {name: {'first': 1.0, 'seconds': [0.1]} for name in ('inner_epoch', 'judge_epoch', 'test')}
+    rate = {'fp32': 100.0, 'bf16': 200.0, 'copy': 50.0}
+    row = bench.row_of('DC', 10, 'ours bf16', measured, (40.0, 10.0), rate)
+    assert row['match'] == 2.0 and row['first_match'] == 9.0 and row['spread_match'] == '1-3'
+    assert row['iteration'] == pytest.approx(10 * 2 + 9 * 50 * 0.1)
+    assert row['judge_network'] == pytest.approx(301 * 0.1 + 0.1)
+    assert row['share_of_matrix_rate'] == pytest.approx(40 / 200 / 2)
+    assert row['share_of_copy_rate'] == pytest.approx(10 / 50 / 2)
+    assert bench.row_of('DC', 10, 'textbook', measured, (40.0, 10.0), rate)['share_of_matrix_rate'] == 0.2
+    assert 'iteration' not in bench.row_of('DC', 200, 'textbook', measured, (40.0, 10.0), rate)
+    lines = bench.table([row]).splitlines()
+    assert lines[0].split()[:3] == ['method', 'ipc', 'contestant'] and lines[1].split()[:2] == ['DC', '10']
+
+
+def test_work_grows_with_the_images(digits):
+    (few, few_bytes), (many, many_bytes) = work_of_a_step(digits, 1), work_of_a_step(digits, 101)
+    assert many / few == many_bytes / few_bytes == pytest.approx((768 + 9 * 101) / (768 + 9))
+
+
+def test_a_folder_without_the_reference_is_named(tmp_path):
+    with pytest.raises(UserError, match='holds no utils.py'):
+        reference_modules(tmp_path)
+
+
+def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
+    import utils
+
+    (tmp_path / 'networks.py').write_text('width = 7\n')
+    (tmp_path / 'utils.py').write_text(
+        'from scipy.ndimage.interpolation import rotate\nfrom networks import width\n'
+    )
+    assert reference_modules(tmp_path).width == 7
+    import networks
+    import utils as again
+
+    assert again is utils and hasattr(networks, 'make_network')
+
+
+def test_a_small_run(cifar_path, tmp_path, capsys):
+    line = '--ipc 1 --only_match --repeats 2 --no-compile --precision fp32 --no-textbook --data_path'
+    bench.main([*line.split(), cifar_path, '--out', str(tmp_path / 'bench.csv')])
+    (row,) = csv.DictReader((tmp_path / 'bench.csv').open())
+    assert row['contestant'] == 'ours fp32' and float(row['match']) > 0
+    assert float(row['peak_memory_mib']) > 100
+    assert row['commit'] and row['torch'] == torch.__version__ and 'ours fp32' in capsys.readouterr().out
