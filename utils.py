@@ -9,6 +9,7 @@ import argparse
 import functools
 import inspect
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -115,6 +116,8 @@ def script(main):
 
     @functools.wraps(main)
     def wrapped(argv=None):
+        # torch's own module of forward derivatives warns of itself when it is first used.
+        warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
         try:
             return main(argv)
         except UserError as error:

@@ -5,7 +5,6 @@ python -m figures.clusters --dataset Digits --layer_idx 3 --num_cluster 5 --clas
 
 from pathlib import Path
 
-import matplotlib
 import torch
 from sklearn.manifold import TSNE
 
@@ -14,12 +13,10 @@ from data import Data, load
 from device import set_up_device
 from errors import UserError
 from extractor import extractor_path, layer_features, load_extractor
+from figures.style import plt, save
 from flags import add_clusters, base_parser, natural
 from storage import file_hash
 from utils import Arguments, parse, script
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
 
 PER_ROW, MAX_ROWS = 12, 10
 
@@ -58,9 +55,7 @@ def draw(
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
-    plt.close(figure)
+    save(figure, out)
 
 
 def clusters_of(data: Data, args: Arguments) -> tuple[list[list[int]], torch.Tensor]:
@@ -89,7 +84,6 @@ def main(argv=None):
     members, features = clusters_of(data, args)
     title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
     draw(data, members, features, title, args.out, args.seed)
-    print(args.out)
 
 
 if __name__ == '__main__':

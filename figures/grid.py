@@ -6,18 +6,14 @@ python -m figures.grid results/random_*/res_*.pt results/DC_*/res_*.pt --out doc
 import argparse
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 
-from errors import UserError
+from figures.style import plt, save
 from flags import Parser, positive
 from readers import DATASETS
 from storage import label_of, load_result
 from utils import script
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
 
 
 def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
@@ -66,9 +62,7 @@ def draw(results: list[dict], out: Path, num: int) -> None:
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
         axis.set_title(title.replace(', ', '\n', 1).replace(': ', '\n'), fontsize=10)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
-    plt.close(figure)
+    save(figure, out)
 
 
 @script
@@ -78,11 +72,7 @@ def main(argv=None):
     parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
     parser.add_argument('--num', type=positive, default=10, help='images a class (default: %(default)s)')
     args = parser.parse_args(argv)
-    try:
-        draw([load_result(path) for path in args.files], args.out, args.num)
-    except (OSError, ValueError) as error:
-        raise UserError(f'{args.out} cannot be written ({error})') from error
-    print(args.out)
+    draw([load_result(path) for path in args.files], args.out, args.num)
 
 
 if __name__ == '__main__':

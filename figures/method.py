@@ -5,21 +5,18 @@ python -m figures.method results/demo/BS_*/res_*.pt --dataset Digits --num_clust
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.patches import FancyArrowPatch
 from sklearn.decomposition import PCA
 
 from data import Data, load
 from device import set_up_device
 from figures.clusters import clusters_of
+from figures.style import plt, save
 from flags import add_clusters, base_parser, natural
 from storage import load_result
 from utils import parse, script
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
-from matplotlib.patches import FancyArrowPatch  # noqa: E402
 
 CHOSEN, OTHERS = 'tab:orange', '0.6'
 
@@ -112,9 +109,7 @@ def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: 
     sheet.arrow((7.65, 1.15), (6.55, 1.15))
     sheet.arrow((5.4, 0.75), (1.65, 0.6), bend=-0.2, linestyle='--')
     sheet.text(3.6, 0.06, 'one step of SGD on the images')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.figure.savefig(out, dpi=150)
-    plt.close(sheet.figure)
+    save(sheet.figure, out)
 
 
 @script
@@ -130,7 +125,6 @@ def main(argv=None):
     images, labels = load_result(args.file)['data'][0]
     image_syn = data.viewable(images[labels == args.class_idx][:1])
     draw(data, members, features, image_syn, args.out)
-    print(args.out)
 
 
 if __name__ == '__main__':

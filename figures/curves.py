@@ -1,0 +1,128 @@
+"""Draw what runs logged over their iterations: the matching loss, or the gradient norms of the convolutions.
+
+python -m figures.curves loss results/DC_* results/BS_* --out loss.png
+python -m figures.curves norms results/DC_* results/BS_* --out norms.png
+
+Runs of one label (method and sampler; or the flag of --by) are one line: their mean, in a band from the least
+to the greatest when they are several seeds or sets.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from errors import UserError
+from figures.style import colors_of, plt, save
+from flags import Parser, positive
+from storage import label_of
+from utils import script
+
+SIDES = {'grad_norm_real': 'real batch', 'grad_norm_syn': 'synthetic batch'}
+
+
+def read_records(folder: Path) -> tuple[dict, dict[int, list[dict]]]:
+    """Return the arguments of a run and its records of iterations by set. Raises UserError if it has none."""
+    try:
+        args = json.loads((folder / 'args.json').read_text())
+        lines = (folder / 'log.jsonl').read_text().splitlines()
+        if not lines[-1].endswith('}'):  # a run that is being written may end in half a line
+            lines.pop()
+        records = [json.loads(line) for line in lines]
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f'{folder} is no run with args.json and log.jsonl ({error})') from error
+    sets = {}
+    for record in records:
+        if 'loss' in record:
+            sets.setdefault(record['exp'], []).append(record)
+    if not sets:
+        raise UserError(f'{folder}/log.jsonl holds no iteration')
+    return args, sets
+
+
+def smooth(values: list[float], window: int) -> np.ndarray:
+    """Return the mean of each value and those before it, at most window of them."""
+    sums = np.cumsum([0.0, *values])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
+    """Return {label: [records of a set, …]} of the runs."""
+    groups = {}
+    for folder in folders:
+        args, sets = read_records(folder)
+        if by and by not in args:
+            raise UserError(f'{folder}/args.json has no {by!r}, so --by {by} cannot tell it apart')
+        label = f'{by} {args[by]}' if by else label_of(args)
+        groups.setdefault(label, []).extend(sets.values())
+    return groups
+
+
+def draw_lines(axis, groups: dict, value, window: int) -> None:
+    """Draw value(record) of every group over the iterations, smoothed; several sets become a band."""
+    for label, color in colors_of(list(groups)).items():
+        sets = groups[label]
+        length = min(len(records) for records in sets)
+        lines = np.stack([smooth([value(r) for r in records[:length]], window) for records in sets])
+        iterations = [record['iteration'] for record in sets[0][:length]]
+        axis.plot(iterations, lines.mean(0), color=color, label=label, linewidth=1.4)
+        if len(sets) > 1:
+            axis.fill_between(iterations, lines.min(0), lines.max(0), color=color, alpha=0.2, linewidth=0)
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.margins(x=0.01)
+
+
+def draw_loss(groups: dict, window: int, out: Path) -> None:
+    """Write the matching loss over iterations to out."""
+    figure, axis = plt.subplots(figsize=(6, 3.6), layout='constrained')
+    draw_lines(axis, groups, lambda record: record['loss'], window)
+    axis.set(xlabel='iteration', ylabel='matching loss, a class and step')
+    axis.legend(frameon=False)
+    save(figure, out)
+
+
+def draw_norms(groups: dict, window: int, out: Path) -> None:
+    """Write the gradient norm of every convolution, of real and of synthetic batches, to out."""
+    names = list(next(iter(groups.values()))[0][0]['grad_norm_real'])[:-1]  # without the classifier
+    if not names:
+        raise UserError('the network of these runs has one weight only: no convolution to draw')
+    figure, axes = plt.subplots(
+        2, len(names), figsize=(3.2 * len(names), 4.8), squeeze=False, sharex=True, layout='constrained'
+    )
+    for row, (side, title) in zip(axes, SIDES.items(), strict=True):
+        for block, (axis, name) in enumerate(zip(row, names, strict=True)):
+            draw_lines(
+                axis, groups, lambda record, side=side, name=name: record[side].get(name, np.nan), window
+            )
+            axis.set_title(f'{title}, block {block}', fontsize=10)
+            axis.set_ylim(bottom=0)
+    for axis in axes[-1]:
+        axis.set_xlabel('iteration')
+    axes[0, 0].set_ylabel('gradient L2 norm')
+    axes[1, 0].set_ylabel('gradient L2 norm')
+    axes[0, 0].legend(frameon=False)
+    save(figure, out)
+
+
+FIGURES = {'loss': draw_loss, 'norms': draw_norms}
+
+
+@script
+def main(argv=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('figure', choices=FIGURES)
+    parser.add_argument('runs', nargs='+', type=Path, help='folders of runs')
+    parser.add_argument('--by', help='tell runs apart by this flag, e.g. num_cluster (default: by method)')
+    parser.add_argument(
+        '--window', type=positive, default=25, help='iterations to average over (default: 25)'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    args = parser.parse_args(argv)
+    FIGURES[args.figure](group(args.runs, args.by), args.window, args.out)
+
+
+if __name__ == '__main__':
+    main()

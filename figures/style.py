@@ -1,0 +1,33 @@
+"""What all figures share: colours that the colour-blind can tell apart (Okabe & Ito, 2008), and saving."""
+
+from pathlib import Path
+
+import matplotlib
+
+from errors import UserError
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
+
+OKABE_ITO = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+FIXED = dict(zip(('DC', 'BS', 'DSA', 'BS-DSA', 'BS stratified'), OKABE_ITO, strict=False))
+
+
+def colors_of(labels: list[str]) -> dict[str, str]:
+    """Return a colour for each label: the same one in every figure for a method, else the next free one."""
+    taken = {label: FIXED[label] for label in labels if label in FIXED}
+    free = [color for color in OKABE_ITO if color not in taken.values()]
+    others = [label for label in labels if label not in taken]
+    return taken | {label: free[position % len(free)] for position, label in enumerate(others)}
+
+
+def save(figure, out: Path) -> None:
+    """Write figure to out, in the format that its name says, and close it. Raises UserError if that fails."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=150)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{out} cannot be written ({error})') from error
+    finally:
+        plt.close(figure)
+    print(out)

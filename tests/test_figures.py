@@ -1,0 +1,119 @@
+"""Figures: curves show what was logged, labels keep their colours, and what cannot be drawn is one line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from errors import UserError
+from figures import curves
+from figures.curves import draw_lines, group, read_records, smooth
+from figures.style import FIXED, OKABE_ITO, colors_of, plt
+
+
+def write_run(folder, method, seed, losses, **args):
+    """Write args.json and log.jsonl as a run leaves them, one evaluation among the iterations."""
+    folder.mkdir(parents=True)
+    (folder / 'args.json').write_text(json.dumps({'method': method, 'draw': 'cluster', 'seed': seed} | args))
+    norms = {'features.0.weight': 1.0 + seed, 'classifier.weight': 2.0}
+    records = [
+        {'exp': 0, 'iteration': it + 1, 'loss': loss, 'grad_norm_real': norms, 'grad_norm_syn': norms}
+        for it, loss in enumerate(losses)
+    ]
+    records.insert(1, {'exp': 0, 'iteration': 1, 'accs': {'ConvNet': [0.5]}})
+    (folder / 'log.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [
+        write_run(tmp_path / 'dc0', 'DC', 0, [4.0, 2.0, 1.0], num_cluster=5),
+        write_run(tmp_path / 'dc1', 'DC', 1, [6.0, 4.0], num_cluster=10),
+        write_run(tmp_path / 'bs', 'BS', 0, [8.0, 8.0, 8.0], draw='stratified', num_cluster=10),
+    ]
+
+
+def test_smooth_is_a_trailing_mean():
+    values = np.random.default_rng(0).normal(size=20)
+    expected = [values[max(0, i - 3) : i + 1].mean() for i in range(20)]
+    assert np.allclose(smooth(values, 4), expected) and np.allclose(smooth(values, 1), values)
+
+
+def test_runs_of_a_label_are_one_line_in_a_band(runs):
+    groups = group(runs, None)
+    assert list(groups) == ['DC', 'BS stratified']
+    _, axis = plt.subplots()
+    draw_lines(axis, groups, lambda record: record['loss'], 1)
+    dc, bs = axis.get_lines()
+    assert dc.get_ydata().tolist() == [5.0, 3.0] and dc.get_xdata().tolist() == [1, 2]  # as long as both
+    assert bs.get_ydata().tolist() == [8.0, 8.0, 8.0]
+    (band,) = axis.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (2.0, 6.0)
+    assert dc.get_color() == FIXED['DC'] and bs.get_color() == FIXED['BS stratified']
+
+
+def test_runs_can_be_told_apart_by_a_flag(runs):
+    assert list(group(runs, 'num_cluster')) == ['num_cluster 5', 'num_cluster 10']
+    with pytest.raises(UserError, match='--by layer_idx'):
+        group(runs, 'layer_idx')
+
+
+def test_other_labels_get_the_free_colours():
+    colors = colors_of(['mine', 'BS', 'DC', 'yours'])
+    assert (
+        len(set(colors.values())) == 4
+        and colors['BS'] == FIXED['BS']
+        and set(colors.values()) <= set(OKABE_ITO)
+    )
+
+
+@pytest.mark.parametrize('figure', curves.FIGURES)
+def test_a_figure_of_runs(runs, figure, tmp_path, capsys):
+    out = tmp_path / 'new folder' / f'{figure}.png'
+    curves.main([figure, *map(str, runs), '--out', str(out)])
+    assert plt.imread(out)[..., :3].std() > 0.02 and str(out) in capsys.readouterr().out
+
+
+def test_a_cut_last_line_is_left_out_and_a_broken_log_is_named(runs, tmp_path):
+    log = runs[0] / 'log.jsonl'
+    log.write_text(log.read_text()[:-9])
+    assert [record['loss'] for record in read_records(runs[0])[1][0]] == [4.0, 2.0]
+    log.write_text('{"exp": \n' + log.read_text())
+    for folder in (runs[0], tmp_path / 'nothing', tmp_path):
+        with pytest.raises(UserError, match=f'{folder.name} is no run'):
+            read_records(folder)
+    log.write_text('{"exp": 0, "accs": {}}\n')
+    with pytest.raises(UserError, match='holds no iteration'):
+        read_records(runs[0])
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [('nothing x --out a.png', 'choose from'), ('loss {run} --out {run}/a.nope', 'cannot be')],
+)
+def test_mistakes_are_one_line(runs, line, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        curves.main(line.format(run=runs[0]).split())
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and message in error and error.count('\n') == 1
+
+
+def test_norms_need_a_convolution(runs, tmp_path):
+    log = runs[0] / 'log.jsonl'
+    log.write_text(log.read_text().replace('"features.0.weight": 1.0, ', ''))
+    with pytest.raises(SystemExit):
+        curves.main(['norms', str(runs[0]), '--out', str(tmp_path / 'a.png')])
+    assert not (tmp_path / 'a.png').exists()
+
+
+def test_curves_of_a_real_method(make_method, tmp_path, capsys):
+    method, folder = make_method(ipc=1, outer_loop=1), tmp_path / 'run'
+    folder.mkdir()
+    (folder / 'args.json').write_text('{"method": "DC"}')
+    records = [{'exp': 0, 'iteration': it} | method.step() for it in range(3)]
+    (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, records)) + '\n')
+    curves.main(['norms', str(folder), '--out', str(tmp_path / 'norms.svg')])
+    assert (tmp_path / 'norms.svg').stat().st_size > 10_000 and torch.isfinite(method.image_syn).all()
