@@ -1,70 +1,82 @@
-"""Print a table of the finished runs below a folder: accuracy, protocol, sets x networks, minutes.
+"""Tables of the finished runs below a folder, and how far the others are.
 
-python main_report.py --save_path results
+python main_report.py                              # every run of results/, and results/summary.csv
+python main_report.py --out docs/results.md        # and the study's tables, beside published values
+python main_report.py --compare path/to/results    # the same runs of two folders
 """
 
 import argparse
-import json
 from pathlib import Path
 
-import numpy as np
-
 from errors import UserError
-from evaluation.judge import protocol
 from flags import Parser
-from storage import label_of, load_result
+from report.summary import collect, merge, read, write
+from report.tables import published, results_page
+from storage import write_atomic
 from utils import script
 
-
-def rows_of(folder: Path) -> list[tuple]:
-    """Return a row per network that judged the finished run in folder, [] if it is not finished."""
-    results = sorted(folder.glob('res_*.pt'))
-    if not results:
-        return []
-    result = load_result(results[0])
-    args = result['args']
-    records = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
-    minutes = sum(record.get('seconds', 0) + record.get('judge_seconds', 0) for record in records) / 60
-    rows = []
-    for model, values in result['accs_all_exps'].items():
-        how = protocol(model, Path(args['dataset']).stem, args['dsa_strategy'], args['epoch_eval_train'])
-        accuracy = f'{100 * np.mean(values):.2f} ± {100 * np.std(values):.2f}'
-        networks = f'{len(result["data"])} x {len(values) // len(result["data"])} {model}'
-        iterations = str(args.get('Iteration', '-'))
-        epochs = f'{how["protocol"]}, {how["epochs"]} epochs'
-        cells = (label_of(args), iterations, accuracy, networks, epochs, f'{minutes:.1f}', folder.name)
-        rows.append((Path(args['dataset']).stem, str(args['ipc']), *cells))
-    return rows
-
-
 HEADER = (
-    'data',
-    'ipc',
-    'method',
-    'iterations',
-    'accuracy %',
-    'sets x networks',
-    'protocol',
-    'minutes',
-    'run',
-)
+    'data', 'ipc', 'method', 'iterations', 'accuracy %', 'sets x networks', 'protocol', 'minutes', 'run',
+)  # fmt: skip
+PUBLISHED = Path(__file__).parent / 'docs' / 'published.csv'
+
+
+def cells_of(row: dict) -> tuple[str, ...]:
+    """Return what the terminal shows of a row of the summary."""
+    num_sets = len(row['set_means'].split())
+    return (
+        row['dataset'], row['ipc'], row['label'], row['Iteration'] or '-',
+        f'{float(row["mean"]):.2f} ± {float(row["std"]):.2f}',
+        f'{num_sets} x {int(row["num_networks"]) // num_sets} {row["network"]}',
+        f'{row["protocol"]}, {row["epochs"]} epochs',
+        f'{float(row["condense_minutes"]) + float(row["judge_minutes"]):.1f}', row['run'],
+    )  # fmt: skip
+
+
+def print_table(lines: list[tuple[str, ...]]) -> None:
+    """Print lines of cells in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_comparison(ours: list[dict], others: list[dict]) -> None:
+    """Print the runs that both folders hold, and the difference of their accuracies."""
+    known = {(row['run'], row['network']): row for row in others}
+    both = [(row, known[key]) for row in ours if (key := (row['run'], row['network'])) in known]
+    if not both:
+        raise UserError('the two folders have no finished run in common')
+    lines = [('run', 'network', 'here', 'there', 'difference')]
+    for here, there in both:
+        means = float(here['mean']), float(there['mean'])
+        cells = (here['run'], here['network'], *(f'{mean:.2f}' for mean in means))
+        lines.append((*cells, f'{means[0] - means[1]:+.2f}'))
+    print_table(lines)
 
 
 @script
 def main(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--save_path', default='results', help='folder of the runs (default: %(default)s)')
+    parser.add_argument('--out', type=Path, help='the page to write the tables of the study to')
+    parser.add_argument('--compare', type=Path, metavar='FOLDER', help='another folder of runs')
     args = parser.parse_args(argv)
     folder = Path(args.save_path)
-    if not folder.is_dir():
-        raise UserError(f'{folder}: no such folder; pass the --save_path of the runs')
-    rows = [row for path in sorted(folder.iterdir()) if path.is_dir() for row in rows_of(path)]
-    if not rows:
+    rows, unfinished, broken = collect(folder)
+    summary = folder / 'summary.csv'
+    if not rows + unfinished + broken + read(summary):
         raise UserError(f'{folder} holds no finished run')
-    rows = [HEADER, *sorted(rows, key=lambda row: (row[0], int(row[1]), row[2]))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    for row in rows:
-        print('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if args.compare:
+        print_comparison(rows, collect(args.compare)[0])
+        return
+    everything = merge(read(summary), rows)
+    write(summary, everything)
+    print_table([HEADER, *map(cells_of, merge([], rows))])
+    for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
+        print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
+    if args.out:
+        write_atomic(args.out, results_page(everything, published(PUBLISHED)).encode())
+        print(args.out)
 
 
 if __name__ == '__main__':

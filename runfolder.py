@@ -31,6 +31,14 @@ FREE = ('command', 'data_path', 'save_path', 'cluster_path', 'run_name', 'device
 CHECKPOINT_SECONDS = 60
 
 
+def cpu_name() -> str:
+    """Return what the system calls its processor."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return next(line for line in lines if line.startswith('model name')).split(':')[1].strip()
+    return platform.processor() or platform.machine()
+
+
 def environment(device: torch.device) -> dict:
     """Return what a number's provenance needs: commit, versions, device."""
 
@@ -45,7 +53,7 @@ def environment(device: torch.device) -> dict:
     name = (
         torch.cuda.get_device_name(device)
         if device.type == 'cuda'
-        else f'{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
+        else f'{cpu_name()}, {torch.get_num_threads()} threads'
     )
     return {
         'commit': commit or 'unknown',

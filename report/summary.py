@@ -1,0 +1,133 @@
+"""The summary of finished runs: one row a run and judging network, kept as CSV.
+
+Rows of runs whose folders are gone stay, so that the file collects what several machines ran.
+"""
+
+import csv
+import io
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from errors import UserError
+from evaluation.judge import protocol
+from storage import label_of, load_result, write_atomic
+
+SETTINGS = (
+    'dataset', 'method', 'model', 'ipc', 'num_cluster', 'layer_idx', 'norm', 'draw', 'mix', 'equal_batch',
+    'Iteration', 'seed', 'precision',
+)  # fmt: skip
+COLUMNS = (
+    *SETTINGS, 'label', 'network', 'protocol', 'epochs', 'mean', 'std', 'set_means', 'num_networks',
+    'condense_minutes', 'judge_minutes', 'device', 'commit', 'started', 'run', 'command',
+)  # fmt: skip
+CLUSTER_FLAGS = ('num_cluster', 'layer_idx', 'norm', 'draw', 'mix')
+
+
+def settings_of(args: dict) -> dict:
+    """Return the settings that tell experiments apart, as text; flags of clusters only where they count."""
+    values = {key: args.get(key) for key in SETTINGS}
+    values['method'] = args.get('method') or Path(args['synset']).stem
+    values['dataset'] = Path(args['dataset']).stem
+    values['equal_batch'] = values['equal_batch'] or None
+    if not values['method'].startswith('BS') and not values['equal_batch']:
+        values |= dict.fromkeys(CLUSTER_FLAGS)
+    return {key: '' if value is None else str(value) for key, value in values.items()}
+
+
+def rows_of(folder: Path) -> list[dict]:
+    """Return a row per network that judged the finished run in folder, [] if it is not finished.
+
+    Raises UserError for a result file or a log that cannot be read.
+    """
+    results = sorted(folder.glob('res_*.pt'))
+    if not results:
+        return []
+    result = load_result(results[0])
+    try:
+        typed = json.loads((folder / 'args.json').read_text())
+        records = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f'{folder}: args.json or log.jsonl cannot be read ({error})') from error
+    args, num_sets = result['args'], len(result['data'])
+    common = settings_of(args) | {
+        'label': label_of(args), 'run': folder.name, 'command': shlex.join(['python', *typed['command']]),
+        'condense_minutes': sum(record.get('seconds', 0) for record in records) / 60,
+        'judge_minutes': sum(record.get('judge_seconds', 0) for record in records) / 60,
+        'device': typed['environment']['device'], 'commit': typed['environment']['commit'][:7],
+        'started': typed['started'],
+    }  # fmt: skip
+    rows = []
+    for network, values in result['accs_all_exps'].items():
+        how = protocol(network, common['dataset'], args['dsa_strategy'], args['epoch_eval_train'])
+        percent = 100 * np.array(values)
+        means = percent.reshape(num_sets, -1).mean(1)
+        rows.append(common | {
+            'network': network, 'protocol': how['protocol'], 'epochs': how['epochs'], 'mean': percent.mean(),
+            'std': percent.std(), 'set_means': ' '.join(f'{mean:.3f}' for mean in means),
+            'num_networks': len(values),
+        })  # fmt: skip
+    return [{key: as_text(value) for key, value in row.items()} for row in rows]
+
+
+def as_text(value) -> str:
+    return f'{value:.3f}' if isinstance(value, float) else str(value)
+
+
+def collect(folder: Path) -> tuple[list[dict], list[str], list[str]]:
+    """Return the rows of all runs below folder, the names of the unfinished, and what cannot be read."""
+    if not folder.is_dir():
+        raise UserError(f'{folder}: no such folder; pass the --save_path of the runs')
+    rows, unfinished, broken = [], [], []
+    for run in sorted(path.parent for path in folder.glob('*/args.json')):
+        try:
+            of_run = rows_of(run)
+        except UserError as error:
+            broken.append(str(error))
+            continue
+        rows += of_run
+        if not of_run:
+            unfinished.append(state_of(run))
+    return rows, unfinished, broken
+
+
+def state_of(run: Path) -> str:
+    """Return one line on an unfinished run: how far it is."""
+    records = [line for line in (run / 'log.jsonl').read_text().splitlines() if line.endswith('}')]
+    losses = [record for record in map(json.loads, records) if 'loss' in record]
+    if not losses:
+        return f'{run.name}: no iteration yet'
+    last = losses[-1]
+    return f'{run.name}: set {last["exp"]}, iteration {last["iteration"]}, loss {last["loss"]:.2f}'
+
+
+def read(path: Path) -> list[dict]:
+    """Read a summary; raises UserError if it is none."""
+    if not path.exists():
+        return []
+    with path.open(newline='') as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UserError(f'{path} has other columns than a summary; remove it to have it made anew')
+        return list(reader)
+
+
+def merge(old: list[dict], new: list[dict]) -> list[dict]:
+    """Return old and new rows, sorted; a new row replaces the old one of the same run and network."""
+    rows = {(row['run'], row['network']): row for row in [*old, *new]}
+    order = ('dataset', 'model', 'method', 'ipc', 'layer_idx', 'num_cluster', 'run', 'network')
+    return sorted(
+        rows.values(),
+        key=lambda row: [(len(row[key]), row[key]) if key == 'ipc' else row[key] for key in order],
+    )
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    """Write a summary."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue().encode())

@@ -1,0 +1,166 @@
+"""The tables of the study in Markdown: ours beside the published value, and commands for what is not run."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import ttest_ind
+
+IPCS = ('1', '10', '50')
+PLAIN = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'num_cluster': '', 'layer_idx': ''}
+FULL = {'Iteration': '1000', 'draw': '', 'mix': '', 'norm': '', 'equal_batch': ''}
+BS = {'method': 'BS', 'num_cluster': '20', 'layer_idx': '3', 'draw': 'cluster', 'norm': 'True'}
+RANDOM = {'method': 'random', 'Iteration': '', 'protocol': 'dc'}
+TABLES = {
+    'Table 1: methods': {
+        'random real images': RANDOM,
+        'DC': {'method': 'DC', 'protocol': 'dc'},
+        'DSA': {'method': 'DSA', 'protocol': 'dsa'},
+        'BS (k 20, layer 3)': BS,
+        'BS stratified (k 20, layer 3)': BS | {'draw': 'stratified'},
+        'BS on DSA (k 20, layer 3)': BS | {'method': 'BS-DSA'},
+    },
+    'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)},
+    'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': str(layer)} for layer in range(4)},
+}
+
+
+def published(path: Path) -> list[dict]:
+    """Read the published values."""
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def matching(rows: list[dict], cell: dict) -> list[dict]:
+    """Return the rows that have every value of cell; of runs that differ in precision alone, the first."""
+    rows = [row for row in rows if all(row[key] == value for key, value in cell.items())]
+    by_seed = {row.get('seed'): row for row in reversed(rows)}
+    return list(reversed(by_seed.values()))
+
+
+def pooled(rows: list[dict]) -> tuple[float, float, int, np.ndarray]:
+    """Return mean and population std over all networks of rows, their number, and the means of all sets."""
+    counts, means, stds = (
+        np.array([float(row[key]) for row in rows]) for key in ('num_networks', 'mean', 'std')
+    )
+    mean = np.average(means, weights=counts)
+    std = np.sqrt(np.average(stds**2 + (means - mean) ** 2, weights=counts))
+    sets = np.array([float(value) for row in rows for value in row['set_means'].split()])
+    return float(mean), float(std), int(counts.sum()), sets
+
+
+def standard_error(std: float, sets: np.ndarray) -> float:
+    """Return that of the mean over sets; with one set, for want of better, the std over its networks."""
+    return float(sets.std(ddof=1) / np.sqrt(len(sets))) if len(sets) > 1 else std
+
+
+def cell_text(ours: list[dict], paper: list[dict]) -> str:
+    """Return `ours ± std, sets x networks (published)`, with * if they differ by over two standard errors."""
+    theirs = f'{paper[0]["mean"]}{" ± " + paper[0]["std"] if paper[0]["std"] else ""}' if paper else '–'
+    if not ours:
+        return f'not run ({theirs})'
+    mean, std, networks, sets = pooled(ours)
+    text, mark = f'{mean:.1f} ± {std:.1f}', ''
+    if paper:
+        error = np.hypot(standard_error(std, sets), float(paper[0]['std'] or 0.5) / np.sqrt(5))
+        mark = ' *' if abs(mean - float(paper[0]['mean'])) > 2 * error else ''
+    return f'**{text}**{mark}, {len(sets)} x {networks // len(sets)} ({theirs})'
+
+
+def paper_of(cell: dict, ipc: str, papers: list[dict]) -> list[dict]:
+    """Return the published value of a cell in a list, or an empty one."""
+    if cell.get('draw') == 'stratified':
+        return []
+    keys = ('method', 'num_cluster', 'layer_idx')
+    known = {key: cell.get(key, '') for key in keys} | {'dataset': 'CIFAR10', 'ipc': ipc}
+    return matching(papers, known)
+
+
+def command_of(cell: dict, ipc: str) -> str:
+    """Return the command line that fills a cell."""
+    if cell['method'] == 'random':
+        return f'python main_eval.py --synset random --dataset CIFAR10 --ipc {ipc}'
+    if not cell['method'].startswith('BS'):
+        return f'python main.py --dataset CIFAR10 --method {cell["method"]} --ipc {ipc}'
+    line = f'python main_BS.py --dataset CIFAR10 --layer_idx {cell["layer_idx"]}'
+    line += f' --num_cluster {cell["num_cluster"]} --ipc {ipc}'
+    line += ' --method DSA' if cell['method'] == 'BS-DSA' else ''
+    return line + (f' --draw {cell["draw"]}' if cell['draw'] != 'cluster' else '')
+
+
+def table(title: str, cells: dict[str, dict], rows: list[dict], papers: list[dict]) -> str:
+    """Return one table of the study and the commands of its empty cells."""
+    lines = [f'## {title}', '', f'| | ipc {" | ipc ".join(IPCS)} |', '|---' * 4 + '|']
+    missing = []
+    for label, cell in cells.items():
+        texts = []
+        for ipc in IPCS:
+            ours = matching(rows, PLAIN | FULL | cell | {'ipc': ipc})
+            texts.append(cell_text(ours, paper_of(cell, ipc, papers)))
+            if not ours:
+                missing.append(command_of(cell, ipc))
+        lines.append(f'| {label} | {" | ".join(texts)} |')
+    if missing:
+        lines += ['', 'Not run yet:', '```', *missing, '```']
+    return '\n'.join(lines)
+
+
+def significance(rows: list[dict]) -> list[str]:
+    """Return a line per ipc on the difference of BS and DC: Welch's test over the means of sets."""
+    lines = []
+    for ipc in IPCS:
+        bs, dc = (
+            matching(rows, PLAIN | FULL | cell | {'ipc': ipc})
+            for cell in (BS, TABLES['Table 1: methods']['DC'])
+        )
+        if not bs or not dc:
+            continue
+        (mean_bs, _, _, sets_bs), (mean_dc, _, _, sets_dc) = pooled(bs), pooled(dc)
+        line = f'- ipc {ipc}: BS - DC = {mean_bs - mean_dc:+.2f} points'
+        if min(len(sets_bs), len(sets_dc)) > 1:
+            p_value = ttest_ind(sets_bs, sets_dc, equal_var=False).pvalue
+            line += f", Welch's test over {len(sets_bs)} and {len(sets_dc)} sets: p = {p_value:.3f}"
+        else:
+            line += f'; {len(sets_bs)} and {len(sets_dc)} sets are too few for a test'
+        lines.append(line)
+    return lines
+
+
+def all_runs(rows: list[dict]) -> str:
+    """Return the table of every finished run, and their commands."""
+    lines = [
+        '| data | ipc | method | iterations | accuracy | sets x networks | protocol | precision '
+        '| minutes: condense + judge | device, commit |',
+        '|---' * 10 + '|',
+    ]
+    for row in rows:
+        sets = len(row['set_means'].split())
+        lines.append(
+            f'| {row["dataset"]} | {row["ipc"]} | {row["label"]} | {row["Iteration"] or "–"} '
+            f'| {float(row["mean"]):.2f} ± {float(row["std"]):.2f} '
+            f'| {sets} x {int(row["num_networks"]) // sets} {row["network"]} '
+            f'| {row["protocol"]}, {row["epochs"]} epochs | {row["precision"]} '
+            f'| {float(row["condense_minutes"]):.1f} + {float(row["judge_minutes"]):.1f} '
+            f'| {row["device"]}, {row["commit"]} |'
+        )
+    commands = dict.fromkeys(row['command'] for row in rows)
+    return '\n'.join([*lines, '', '```', *commands, '```'])
+
+
+HEADER = """# Results
+
+Written by `python main_report.py --out docs/results.md` from `results/summary.csv`; every number comes from a
+run. Test accuracy in %, mean ± population standard deviation over networks, "sets x networks"; in brackets the
+published value. * marks a difference of more than two standard errors (over sets; with a single set, the
+standard deviation of its networks stands in). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000
+epochs with the DSA strategy; always the last epoch. What was found: [log.md](log.md).
+"""
+
+
+def results_page(rows: list[dict], papers: list[dict]) -> str:
+    """Return docs/results.md: the tables of the study, the test of BS against DC, every run."""
+    parts = [HEADER, *(table(title, cells, rows, papers) for title, cells in TABLES.items())]
+    tests = significance(rows)
+    if tests:
+        parts.append('\n'.join(['## Is BS different from DC?', '', *tests]))
+    return '\n\n'.join([*parts, '## Every run', all_runs(rows)]).replace('\n\n\n', '\n\n') + '\n'
