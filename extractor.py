@@ -137,6 +137,21 @@ def _train_epoch(net, data, optimizer, schedule, rng, precision):
 
 
 @torch.inference_mode()
+def features_of(net: Network, images: torch.Tensor, precision: str) -> list[torch.Tensor]:
+    """Return the features of images (N, C, H, W) after each layer, global average pooled, on the CPU.
+
+    They are [(N, 64), (N, 128), (N, 256), (N, 512)].
+    """
+    net.eval()
+    features, outputs = [], images
+    with autocast(images.device, precision):
+        for name, module in net.features.named_children():
+            outputs = module(outputs)
+            if name in LAYERS:
+                features.append(outputs.float().mean(dim=(2, 3)).cpu())
+    return features
+
+
 def layer_features(
     net: Network, data: Data, precision: str, index: torch.Tensor | None = None, batch_size: int = 500
 ) -> list[torch.Tensor]:
@@ -144,14 +159,9 @@ def layer_features(
 
     index: which images (None: all). Global average pooled, no augmentation, one pass, no graph.
     """
-    net.eval()
-    features = [[] for _ in LAYERS]
     chosen = data.pixels_train if index is None else data.pixels_train[index]
-    for pixels in tqdm(chosen.split(batch_size), 'features', leave=False):
-        outputs = data.normalise(pixels)
-        with autocast(data.device, precision):
-            for name, module in net.features.named_children():
-                outputs = module(outputs)
-                if name in LAYERS:
-                    features[LAYERS.index(name)].append(outputs.float().mean(dim=(2, 3)).cpu())
-    return [torch.cat(part) for part in features]
+    parts = [
+        features_of(net, data.normalise(pixels), precision)
+        for pixels in tqdm(chosen.split(batch_size), 'features', leave=False)
+    ]
+    return [torch.cat(layer) for layer in zip(*parts, strict=True)]

@@ -92,6 +92,8 @@ def load_result(path: Path) -> dict:
 def label_of(args: dict) -> str:
     """Return what tables and figures call a run, from the arguments in its result file."""
     label = args.get('method') or Path(args.get('synset', 'set')).stem
+    if label.startswith('res_'):  # a set judged again: res_<method>_<dataset>_…
+        label = label.split('_')[1]
     if label.startswith('BS') and args.get('draw', 'cluster') != 'cluster':
         label += ' ' + args['draw']
     if args.get('mix') is not None:

@@ -1,7 +1,8 @@
-"""Draw what runs logged over their iterations: the matching loss, or the gradient norms of the convolutions.
+"""Draw what runs logged: matching loss or gradient norms over the iterations, accuracy over the minutes paid.
 
 python -m figures.curves loss results/DC_* results/BS_* --out loss.png
 python -m figures.curves norms results/DC_* results/BS_* --out norms.png
+python -m figures.curves accuracy results/DC_* results/BS_* --out accuracy.png
 
 Runs of one label (method and sampler; or the flag of --by) are one line: their mean, in a band from the least
 to the greatest when they are several seeds or sets.
@@ -34,11 +35,16 @@ def read_records(folder: Path) -> tuple[dict, dict[int, list[dict]]]:
         raise UserError(f'{folder} is no run with args.json and log.jsonl ({error})') from error
     sets = {}
     for record in records:
-        if 'loss' in record:
+        if 'loss' in record or record.get('accs'):
             sets.setdefault(record['exp'], []).append(record)
     if not sets:
-        raise UserError(f'{folder}/log.jsonl holds no iteration')
+        raise UserError(f'{folder}/log.jsonl holds no iteration and no evaluation')
     return args, sets
+
+
+def iterations(records: list[dict]) -> list[dict]:
+    """Return the records of iterations, without those of evaluations."""
+    return [record for record in records if 'loss' in record]
 
 
 def smooth(values: list[float], window: int) -> np.ndarray:
@@ -107,7 +113,28 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
     save(figure, out)
 
 
-FIGURES = {'loss': draw_loss, 'norms': draw_norms}
+def draw_accuracy(groups: dict, window: int, out: Path) -> None:
+    """Write accuracy over minutes of condensing to out: a point an evaluation, ± the std of its networks."""
+    figure, axis = plt.subplots(figsize=(6, 3.6), layout='constrained')
+    for label, color in colors_of(list(groups)).items():
+        for number, records in enumerate(groups[label]):
+            minutes, points = 0.0, []
+            for record in records:
+                minutes += record.get('seconds', 0) / 60
+                if 'accs' in record:
+                    values = 100 * np.array(next(iter(record['accs'].values())))
+                    points.append((minutes, values.mean(), values.std()))
+            if points:
+                x, y, error = zip(*points, strict=True)
+                name = label if number == 0 else None
+                axis.errorbar(x, y, error, color=color, marker='o', capsize=3, linewidth=1.2, label=name)
+    axis.set(xlabel='minutes of condensing', ylabel='test accuracy, %')
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.legend(frameon=False)
+    save(figure, out)
+
+
+FIGURES = {'loss': draw_loss, 'norms': draw_norms, 'accuracy': draw_accuracy}
 
 
 @script
@@ -121,7 +148,10 @@ def main(argv=None):
     )
     parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
     args = parser.parse_args(argv)
-    FIGURES[args.figure](group(args.runs, args.by), args.window, args.out)
+    groups = group(args.runs, args.by)
+    if args.figure != 'accuracy':
+        groups = {label: [iterations(records) for records in sets] for label, sets in groups.items()}
+    FIGURES[args.figure](groups, args.window, args.out)
 
 
 if __name__ == '__main__':

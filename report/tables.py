@@ -149,11 +149,11 @@ def all_runs(rows: list[dict]) -> str:
 
 HEADER = """# Results
 
-Written by `python main_report.py --out docs/results.md` from `results/summary.csv`; every number comes from a
-run. Test accuracy in %, mean ± population standard deviation over networks, "sets x networks"; in brackets the
+Written by `python main_report.py --out docs/results.md` from `results/summary.csv`; every number is of a run.
+Test accuracy in %, mean ± population standard deviation over networks, "sets x networks"; in brackets the
 published value. * marks a difference of more than two standard errors (over sets; with a single set, the
-standard deviation of its networks stands in). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000
-epochs with the DSA strategy; always the last epoch. What was found: [log.md](log.md).
+deviation of its networks stands in). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000 epochs with
+the DSA strategy; always the last epoch. What was found: [log.md](log.md).
 """
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from errors import UserError
-from figures import curves
-from figures.curves import draw_lines, group, read_records, smooth
+from figures import curves, embedding, heatmap
+from figures.curves import draw_lines, group, iterations, read_records, smooth
 from figures.style import FIXED, OKABE_ITO, colors_of, plt
+from networks import make_network
 
 
 def write_run(folder, method, seed, losses, **args):
@@ -42,7 +43,7 @@ def test_smooth_is_a_trailing_mean():
 
 
 def test_runs_of_a_label_are_one_line_in_a_band(runs):
-    groups = group(runs, None)
+    groups = {label: [iterations(part) for part in sets] for label, sets in group(runs, None).items()}
     assert list(groups) == ['DC', 'BS stratified']
     _, axis = plt.subplots()
     draw_lines(axis, groups, lambda record: record['loss'], 1)
@@ -80,7 +81,7 @@ def test_a_figure_of_runs(runs, figure, tmp_path, capsys):
 def test_a_cut_last_line_is_left_out_and_a_broken_log_is_named(runs, tmp_path):
     log = runs[0] / 'log.jsonl'
     log.write_text(log.read_text()[:-9])
-    assert [record['loss'] for record in read_records(runs[0])[1][0]] == [4.0, 2.0]
+    assert [record['loss'] for record in iterations(read_records(runs[0])[1][0])] == [4.0, 2.0]
     log.write_text('{"exp": \n' + log.read_text())
     for folder in (runs[0], tmp_path / 'nothing', tmp_path):
         with pytest.raises(UserError, match=f'{folder.name} is no run'):
@@ -117,3 +118,63 @@ def test_curves_of_a_real_method(make_method, tmp_path, capsys):
     (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, records)) + '\n')
     curves.main(['norms', str(folder), '--out', str(tmp_path / 'norms.svg')])
     assert (tmp_path / 'norms.svg').stat().st_size > 10_000 and torch.isfinite(method.image_syn).all()
+
+
+def test_accuracy_stands_over_the_minutes_paid(tmp_path, monkeypatch):
+    run = write_run(tmp_path / 'run', 'DC', 0, [3.0, 2.0, 1.0])
+    lines = [json.loads(line) for line in (run / 'log.jsonl').read_text().splitlines()]
+    lines = [line | ({'seconds': 60.0} if 'loss' in line else {}) for line in lines]
+    lines.append({'exp': 0, 'iteration': 3, 'accs': {'ConvNet': [0.7, 0.9]}})
+    (run / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+    drawn = []
+    monkeypatch.setattr(curves, 'save', lambda figure, out: drawn.append(figure))
+    curves.main(['accuracy', str(run), '--out', 'unused.png'])
+    (points,) = drawn[0].axes[0].containers
+    assert points.lines[0].get_xdata().tolist() == [1.0, 3.0]
+    assert np.allclose(points.lines[0].get_ydata(), [50, 80])
+    assert np.allclose(points.lines[2][0].get_segments()[1][:, 1], [70, 90])  # ± the population std, 10
+
+
+def result(path, method, accs, size=8, **args):
+    """Write a result file of one set of 20 images."""
+    data = [[torch.randn(20, 1, size, size), torch.arange(10).repeat_interleave(2)]]
+    args = {'method': method, 'dataset': 'Digits', 'ipc': 2} | args
+    torch.save({'data': data, 'accs_all_exps': accs, 'args': args}, path)
+    return path
+
+
+def test_heat_map_joins_the_files_of_a_set(tmp_path):
+    files = [
+        result(
+            tmp_path / 'a.pt', None, {'MLP': [0.5, 0.7], 'LeNet': [0.4]}, synset='x/res_DC_Digits_MLP_2ipc.pt'
+        ),
+        result(tmp_path / 'b.pt', None, {'VGG11': [0.3]}, synset='x/res_DC_Digits_MLP_2ipc.pt'),
+        result(tmp_path / 'c.pt', 'BS', {'MLP': [0.2]}),
+    ]
+    names, networks, means = heatmap.table(files)
+    assert names == ['DC, 2 per class', 'BS, 2 per class'] and networks == ['MLP', 'LeNet', 'VGG11']
+    assert np.allclose(means, [[60, 40, 30], [20, np.nan, np.nan]], equal_nan=True)
+    heatmap.main([*map(str, files), '--out', str(tmp_path / 'map.png')])
+    assert plt.imread(tmp_path / 'map.png')[..., :3].std() > 0.1
+
+
+def test_sets_stand_among_the_real_images(digits, tmp_path, capsys):
+    net = make_network('ResNet18BN', 1, 10, (8, 8))
+    torch.save({'net': net.state_dict(), 'accuracy': 0.1}, tmp_path / 'resnet.pt')
+    files = [str(result(tmp_path / f'{name}.pt', name, {})) for name in ('DC', 'BS')]
+    flags = ['--dataset', 'Digits', '--extractor', str(tmp_path / 'resnet.pt'), '--num_real', '50']
+    out = ['--out', str(tmp_path / 'tsne.png')]
+    embedding.main([*files, *flags, '--class_idx', '3', *out])
+    assert plt.imread(tmp_path / 'tsne.png')[..., :3].std() > 0.05
+    sets = embedding.images_of([tmp_path / 'DC.pt', tmp_path / 'BS.pt'], digits, 3)
+    assert {label: tuple(images.shape) for label, images in sets.items()} == dict.fromkeys(
+        ('DC', 'BS'), (2, 1, 8, 8)
+    )
+    for line, message in (
+        ([*files, *flags, '--class_idx', '10'], 'has classes 0 … 9'),
+        ([str(result(tmp_path / 'large.pt', 'DC', {}, size=16)), *flags], 'holds images (1, 16, 16)'),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            embedding.main([*line, *out])
+        assert message in capsys.readouterr().err
