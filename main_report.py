@@ -11,7 +11,7 @@ from pathlib import Path
 from errors import UserError
 from flags import Parser
 from report.summary import collect, merge, read, write
-from report.tables import published, results_page
+from report.tables import STUDY, published, results_page
 from storage import write_atomic
 from utils import script
 
@@ -59,6 +59,10 @@ def main(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--save_path', default='results', help='folder of the runs (default: %(default)s)')
     parser.add_argument('--out', type=Path, help='the page to write the tables of the study to')
+    group = parser.add_argument_group('which runs are cells of the tables')
+    for flag, value in STUDY.items():
+        if flag != 'network':
+            group.add_argument(f'--{flag}', default=value, help='default: %(default)s')
     parser.add_argument('--compare', type=Path, metavar='FOLDER', help='another folder of runs')
     args = parser.parse_args(argv)
     folder = Path(args.save_path)
@@ -75,7 +79,9 @@ def main(argv=None):
     for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
     if args.out:
-        write_atomic(args.out, results_page(everything, published(PUBLISHED)).encode())
+        study = {key: getattr(args, key) for key in ('dataset', 'model', 'Iteration')}
+        study['network'] = args.model
+        write_atomic(args.out, results_page(everything, published(PUBLISHED), study).encode())
         print(args.out)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.stats import ttest_ind
 
 IPCS = ('1', '10', '50')
-PLAIN = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'num_cluster': '', 'layer_idx': ''}
-FULL = {'Iteration': '1000', 'draw': '', 'mix': '', 'norm': '', 'equal_batch': ''}
+STUDY = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'Iteration': '1000'}
+PLAIN = {'num_cluster': '', 'layer_idx': '', 'draw': '', 'mix': '', 'norm': '', 'equal_batch': ''}
 BS = {'method': 'BS', 'num_cluster': '20', 'layer_idx': '3', 'draw': 'cluster', 'norm': 'True'}
 RANDOM = {'method': 'random', 'Iteration': '', 'protocol': 'dc'}
 TABLES = {
@@ -67,50 +67,53 @@ def cell_text(ours: list[dict], paper: list[dict]) -> str:
     return f'**{text}**{mark}, {len(sets)} x {networks // len(sets)} ({theirs})'
 
 
-def paper_of(cell: dict, ipc: str, papers: list[dict]) -> list[dict]:
+def paper_of(cell: dict, ipc: str, papers: list[dict], dataset: str) -> list[dict]:
     """Return the published value of a cell in a list, or an empty one."""
     if cell.get('draw') == 'stratified':
         return []
     keys = ('method', 'num_cluster', 'layer_idx')
-    known = {key: cell.get(key, '') for key in keys} | {'dataset': 'CIFAR10', 'ipc': ipc}
+    known = {key: cell.get(key, '') for key in keys} | {'dataset': dataset, 'ipc': ipc}
     return matching(papers, known)
 
 
-def command_of(cell: dict, ipc: str) -> str:
+def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
     """Return the command line that fills a cell."""
+    data = f'--dataset {study["dataset"]}'
+    data += f' --model {study["model"]}' if study['model'] != STUDY['model'] else ''
     if cell['method'] == 'random':
-        return f'python main_eval.py --synset random --dataset CIFAR10 --ipc {ipc}'
+        return f'python main_eval.py --synset random {data} --ipc {ipc}'
+    data += f' --Iteration {study["Iteration"]}' if study['Iteration'] != STUDY['Iteration'] else ''
     if not cell['method'].startswith('BS'):
-        return f'python main.py --dataset CIFAR10 --method {cell["method"]} --ipc {ipc}'
-    line = f'python main_BS.py --dataset CIFAR10 --layer_idx {cell["layer_idx"]}'
+        return f'python main.py {data} --method {cell["method"]} --ipc {ipc}'
+    line = f'python main_BS.py {data} --layer_idx {cell["layer_idx"]}'
     line += f' --num_cluster {cell["num_cluster"]} --ipc {ipc}'
     line += ' --method DSA' if cell['method'] == 'BS-DSA' else ''
     return line + (f' --draw {cell["draw"]}' if cell['draw'] != 'cluster' else '')
 
 
-def table(title: str, cells: dict[str, dict], rows: list[dict], papers: list[dict]) -> str:
+def table(title: str, cells: dict[str, dict], rows: list[dict], papers: list[dict], study: dict) -> str:
     """Return one table of the study and the commands of its empty cells."""
     lines = [f'## {title}', '', f'| | ipc {" | ipc ".join(IPCS)} |', '|---' * 4 + '|']
     missing = []
     for label, cell in cells.items():
         texts = []
         for ipc in IPCS:
-            ours = matching(rows, PLAIN | FULL | cell | {'ipc': ipc})
-            texts.append(cell_text(ours, paper_of(cell, ipc, papers)))
+            ours = matching(rows, PLAIN | study | cell | {'ipc': ipc})
+            texts.append(cell_text(ours, paper_of(cell, ipc, papers, study['dataset'])))
             if not ours:
-                missing.append(command_of(cell, ipc))
+                missing.append(command_of(cell, ipc, study))
         lines.append(f'| {label} | {" | ".join(texts)} |')
     if missing:
         lines += ['', 'Not run yet:', '```', *missing, '```']
     return '\n'.join(lines)
 
 
-def significance(rows: list[dict]) -> list[str]:
+def significance(rows: list[dict], study: dict = STUDY) -> list[str]:
     """Return a line per ipc on the difference of BS and DC: Welch's test over the means of sets."""
     lines = []
     for ipc in IPCS:
         bs, dc = (
-            matching(rows, PLAIN | FULL | cell | {'ipc': ipc})
+            matching(rows, PLAIN | study | cell | {'ipc': ipc})
             for cell in (BS, TABLES['Table 1: methods']['DC'])
         )
         if not bs or not dc:
@@ -157,10 +160,10 @@ the DSA strategy; always the last epoch. What was found: [log.md](log.md).
 """
 
 
-def results_page(rows: list[dict], papers: list[dict]) -> str:
+def results_page(rows: list[dict], papers: list[dict], study: dict = STUDY) -> str:
     """Return docs/results.md: the tables of the study, the test of BS against DC, every run."""
-    parts = [HEADER, *(table(title, cells, rows, papers) for title, cells in TABLES.items())]
-    tests = significance(rows)
+    parts = [HEADER, *(table(title, cells, rows, papers, study) for title, cells in TABLES.items())]
+    tests = significance(rows, study)
     if tests:
         parts.append('\n'.join(['## Is BS different from DC?', '', *tests]))
     return '\n\n'.join([*parts, '## Every run', all_runs(rows)]).replace('\n\n\n', '\n\n') + '\n'

@@ -13,7 +13,7 @@ import main_eval
 import main_report
 from report.summary import COLUMNS, collect, merge, read, settings_of, write
 from report.tables import (
-    PLAIN,
+    STUDY,
     cell_text,
     command_of,
     matching,
@@ -41,7 +41,7 @@ def runs(tmp_path_factory):
 def row_of(method='DC', mean=28.0, std=0.5, sets='28.0', num=20, **changes):
     row = (
         dict.fromkeys(COLUMNS, '')
-        | PLAIN
+        | STUDY
         | {'method': method, 'label': method, 'ipc': '1', 'Iteration': '1000'}
     )
     row |= {'mean': str(mean), 'std': str(std), 'set_means': sets, 'num_networks': str(num), 'seed': '0'}
@@ -130,6 +130,17 @@ def test_commands_fill_their_cells():
     assert command_of({'method': 'random'}, '1').startswith('python main_eval.py --synset random')
     line = command_of(bs_row() | {'method': 'BS-DSA', 'draw': 'stratified'}, '50')
     assert line.endswith('--num_cluster 20 --ipc 50 --method DSA --draw stratified')
+
+
+def test_tables_of_another_data_set():
+    study = {'dataset': 'Digits', 'model': 'MLP', 'network': 'MLP', 'Iteration': '5'}
+    rows = [row_of(), row_of(**study, mean=90.0)]
+    page = results_page(rows, published(main_report.PUBLISHED), study)
+    assert "| DC | **90.0 ± 0.5**, 1 x 20 (–) |" in page
+    assert "main.py --dataset Digits --model MLP --Iter" in page
+        '| DC | **90.0 ± 0.5**, 1 x 20 (–) |' in page
+        and 'main.py --dataset Digits --model MLP --Iter' in page
+    )
 
 
 def test_significance_is_welchs_test_over_sets():
