@@ -9,7 +9,7 @@ results=${1:-results} data=${2:-CIFAR10} k=${3:-20} clustering=${4:-clustering} 
 out=$results/figures
 cluster="--dataset $data --layer_idx 3 --num_cluster $k --cluster_path $clustering --class_idx $class"
 dc=$(echo $results/DC_${data}_*_1ipc_*) bs=$(echo $results/BS_${data}_*_1ipc_*layer_idx=3_num_*)
-dsa=$(echo $results/DSA_${data}_*_1ipc_*) layers=$(echo $results/BS_${data}_*_1ipc_*layer_idx=*)
+dsa=$(echo $results/DSA_${data}_*_1ipc_*) layers=$(ls -d $results/BS_${data}_*_1ipc_* | grep -v num_cluster=)  # k 20
 first=${bs%% *}
 $python -m figures.grid ${dc%% *}/res_*.pt $first/res_*.pt --out $out/grid.png
 $python -m figures.curves loss $dc $dsa $first --out $out/loss.png
