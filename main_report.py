@@ -2,6 +2,7 @@
 
 python main_report.py                              # every run of results/, and results/summary.csv
 python main_report.py --out docs/results.md        # and the study's tables, beside published values
+python main_report.py --readme README.md           # table 1 in the README
 python main_report.py --compare path/to/results    # the same runs of two folders
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 from errors import UserError
 from flags import Parser
 from report.summary import collect, merge, read, write
-from report.tables import STUDY, published, results_page
+from report.tables import STUDY, published, results_page, with_numbers
 from storage import write_atomic
 from utils import script
 
@@ -59,6 +60,7 @@ def main(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--save_path', default='results', help='folder of the runs (default: %(default)s)')
     parser.add_argument('--out', type=Path, help='the page to write the tables of the study to')
+    parser.add_argument('--readme', type=Path, help='the README whose table 1 to write')
     group = parser.add_argument_group('which runs are cells of the tables')
     for flag, value in STUDY.items():
         if flag != 'network':
@@ -78,6 +80,9 @@ def main(argv=None):
     print_table([HEADER, *map(cells_of, merge([], rows))])
     for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
+    if args.readme:
+        text = with_numbers(args.readme.read_text(), everything, published(PUBLISHED))
+        write_atomic(args.readme, text.encode())
     if args.out:
         study = {key: getattr(args, key) for key in ('dataset', 'model', 'Iteration')}
         study['network'] = args.model

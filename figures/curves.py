@@ -64,6 +64,8 @@ def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
             raise UserError(f'{folder}/args.json has no {by!r}, so --by {by} cannot tell it apart')
         label = f'{by} {args[by]}' if by else label_of(args)
         groups.setdefault(label, []).extend(sets.values())
+    if by:
+        groups = dict(sorted(groups.items(), key=lambda item: (len(item[0]), item[0])))  # 5 before 10
     return groups
 
 

@@ -150,6 +150,18 @@ def all_runs(rows: list[dict]) -> str:
     return '\n'.join([*lines, '', '```', *commands, '```'])
 
 
+MARKS = '<!-- numbers, by main_report.py -->', '<!-- end of numbers -->'
+
+
+def with_numbers(text: str, rows: list[dict], papers: list[dict]) -> str:
+    """Return the README `text` with table 1 between its two MARKS. Raises ValueError if it lacks them."""
+    before, rest = text.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    title = 'Table 1: methods'
+    lines = table(title, TABLES[title], rows, papers, STUDY).split('\n\nNot run yet')[0].splitlines()[2:]
+    return '\n'.join([before + MARKS[0], *lines, MARKS[1] + after])
+
+
 HEADER = """# Results
 
 Written by `python main_report.py --out docs/results.md` from `results/summary.csv`; every number is of a run.

@@ -21,6 +21,7 @@ from report.tables import (
     published,
     results_page,
     significance,
+    with_numbers,
 )
 
 
@@ -177,6 +178,13 @@ def test_two_folders_are_compared(runs, tmp_path, capsys):
         (tmp_path / 'empty').mkdir()
         main_report.main(['--save_path', str(runs), '--compare', str(tmp_path / 'empty')])
     assert 'no finished run in common' in capsys.readouterr().err
+
+
+def test_the_readme_has_the_numbers_of_the_committed_summary():
+    root = main_report.PUBLISHED.parents[1]
+    text, rows = (root / 'README.md').read_text(), read(root / 'results' / 'summary.csv')
+    assert with_numbers(text, rows, published(main_report.PUBLISHED)) == text
+    assert with_numbers(text, [], published(main_report.PUBLISHED)) != text
 
 
 def test_the_committed_page_is_that_of_the_committed_summary():
