@@ -128,7 +128,7 @@ def evaluate(run: Run, state: dict, method, data: Data, pool, args: Arguments, s
     """Save the picture of the set, judge it, log and print its accuracy."""
     it, synset = state['iteration'], method.synset
     name = f'vis_{args.method}_{data.name}_{args.model}_{args.ipc}ipc_exp{state["exp"]}_iter{it}.png'
-    picture = run.picture(name, data.viewable(synset[0]), args.ipc)
+    picture = run.picture(name, data.viewable(synset[0]), args.ipc, state)
     judge(run, state, synset, data, pool, args, save_state)
     state['evaluated'] = True
     run.log({key: state[key] for key in ('exp', 'iteration', 'accs', 'judge_seconds')})

@@ -106,6 +106,7 @@ def _add_run(parser):
         help='fp32; tf32: faster matrix units on GPUs; bf16: real-image '
         'gradients and training in bfloat16 (default: tf32 on cuda; bf16 on CPUs that have it, else fp32)',
     )
+    group.add_argument('--tensorboard', action='store_true', help='scalars and images for TensorBoard')
     group.add_argument(
         '--compile',
         choices=('auto', 'on', 'off'),
@@ -120,9 +121,7 @@ def add_condensation(parser: Parser, methods: dict, distances: dict) -> None:
     group.add_argument(
         '--method', default='DC', choices=methods, help=f'{", ".join(methods)} (default: %(default)s)'
     )
-    group.add_argument(
-        '--Iteration', type=natural, default=1000, help='outer iterations (default: %(default)s)'
-    )
+    group.add_argument('--Iteration', type=natural, help='outer iterations (default: 1000; coresets: 0)')
     group.add_argument(
         '--eval_every',
         type=natural,
@@ -193,9 +192,9 @@ def add_sampling(parser: Parser, draws: dict) -> None:
     group.add_argument('--mix', type=natural, help='uniform batches after this iteration (original: 300)')
 
 
-def check_sampling(args: argparse.Namespace) -> None:
-    """Raise UserError if a flag of batch sampling was typed for a method that sees no clusters."""
+def check_sampling(args: argparse.Namespace, taken: dict) -> None:
+    """Raise UserError if a flag of clusters was typed for a method that sees none; `taken` are its flags."""
     for word in args.command:
         flag = word.split('=')[0].removeprefix('--').removeprefix('no-')
-        if word.startswith('--') and flag in SAMPLING:
+        if word.startswith('--') and flag in SAMPLING and flag not in taken:
             raise UserError(f'--{flag} does nothing for --method {args.method}; use --method BS or BS-DSA')

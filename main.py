@@ -1,4 +1,4 @@
-"""Condense a data set by gradient matching (DC, DSA, BS), judge it, save it in results/<run name>/.
+"""Condense a data set by gradient matching (DC, DSA, BS), or choose a coreset; judge and save the set.
 
     python main.py --dataset Digits --ipc 1 --Iteration 100 --num_exp 1   # minutes, no download
     python main.py --method DC --dataset CIFAR10 --ipc 10                 # published: 44.9 ± 0.5 %
@@ -30,7 +30,7 @@ def main(argv=None):
     if clustered and args.equal_batch:
         raise UserError(f'--equal_batch is a baseline for BS: use it with DC or DSA, not with {args.method}')
     if not clustered and not args.equal_batch:
-        check_sampling(args)
+        check_sampling(args, flags_of(METHODS[args.method], args))
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)
     if clustered or args.equal_batch:

@@ -19,6 +19,7 @@ import torch
 import torchvision
 
 from errors import UserError
+from live import Live
 from storage import load, save, write_atomic
 
 try:
@@ -27,7 +28,7 @@ except ImportError:  # Windows: no lock
     fcntl = None
 
 # Arguments that may differ between the parts of one run: where things lie, and the words that were typed.
-FREE = ('command', 'data_path', 'save_path', 'cluster_path', 'run_name', 'device')
+FREE = ('command', 'data_path', 'save_path', 'cluster_path', 'run_name', 'device', 'tensorboard')
 CHECKPOINT_SECONDS = 60
 
 
@@ -98,6 +99,7 @@ class Run:
                     f'another process is writing to {self.folder}; wait for it or stop it'
                 ) from error
         self.checkpoint_path = self.folder / 'checkpoint.pt'
+        self.live = Live(self.folder) if vars(args).get('tensorboard') else None
 
     def resume(self) -> dict | None:
         """Return the state to go on from and cut the log back to it, or None for a fresh start."""
@@ -129,7 +131,9 @@ class Run:
         write_atomic(self.folder / 'args.json', json.dumps(content, indent=1, ensure_ascii=False).encode())
 
     def log(self, record: dict) -> None:
-        """Append one line to log.jsonl."""
+        """Append one line to log.jsonl, and show it where the user wants to see it."""
+        if self.live:
+            self.live.log(record)
         try:
             self._log.write(json.dumps(record).encode() + b'\n')
             self._log.flush()
@@ -167,6 +171,8 @@ class Run:
     def __exit__(self, *exception):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self.live:
+            self.live.close()
         self._log.close()
         self._lock.close()
 
@@ -180,11 +186,16 @@ class Run:
         finally:
             self._inside = False
 
-    def picture(self, name: str, images: torch.Tensor, per_row: int) -> Path:
-        """Save images (N, C, H, W) in [0, 1] as a grid, per_row images a row; return its path."""
+    def picture(self, name: str, images: torch.Tensor, per_row: int, state: dict) -> Path:
+        """Save images (N, C, H, W) in [0, 1] as a grid, per_row images a row; return its path.
+
+        state holds their `exp` and `iteration`.
+        """
         magnified = images.repeat_interleave(max(1, 32 // images.shape[-1]), 2)
         magnified = magnified.repeat_interleave(max(1, 32 // images.shape[-1]), 3)
         grid = torchvision.utils.make_grid(magnified, nrow=per_row)
+        if self.live:
+            self.live.picture(grid, state)
         buffer = io.BytesIO()
         torchvision.transforms.functional.to_pil_image(grid).save(buffer, 'png')
         write_atomic(self.folder / name, buffer.getbuffer())

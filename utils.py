@@ -22,7 +22,7 @@ from flags import Parser
 # Images per class: (outer loop, inner loop).
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 # Flags that say where to read, write and compute: they do not make another experiment.
-PLACES = ('data_path', 'save_path', 'cluster_path', 'device', 'synset')
+PLACES = ('data_path', 'save_path', 'cluster_path', 'device', 'synset', 'tensorboard')
 
 
 class Arguments(argparse.Namespace):
@@ -44,6 +44,7 @@ def _derived(values, defaults):
         'inner_loop': inner,
         'lr_img': 0.01 if values['model'] == 'MLP' else 0.1,
         'init': 'noise',
+        'Iteration': 1000,
         'dsa_strategy': 'None',
         'device': 'cuda' if torch.cuda.is_available() else 'cpu',
     }

@@ -20,6 +20,10 @@ TABLES = {
         'BS stratified (k 20, layer 3)': BS | {'draw': 'stratified'},
         'BS on DSA (k 20, layer 3)': BS | {'method': 'BS-DSA'},
     },
+    'Coresets': {
+        name: {'method': name, 'Iteration': '0', 'protocol': 'dc'}
+        for name in ('herding', 'kcenter', 'kmeans', 'forgetting')
+    },
     'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)},
     'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': str(layer)} for layer in range(4)},
 }
@@ -82,6 +86,8 @@ def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
     data += f' --model {study["model"]}' if study['model'] != STUDY['model'] else ''
     if cell['method'] == 'random':
         return f'python main_eval.py --synset random {data} --ipc {ipc}'
+    if cell.get('Iteration') == '0':
+        return f'python main.py {data} --method {cell["method"]} --ipc {ipc} --num_exp 1'
     data += f' --Iteration {study["Iteration"]}' if study['Iteration'] != STUDY['Iteration'] else ''
     if not cell['method'].startswith('BS'):
         return f'python main.py {data} --method {cell["method"]} --ipc {ipc}'

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     'errors': 0, 'networks': 0, 'augment': 0, 'readers': 0, 'data': 0,
     'device': 1, 'flags': 1, 'extractor': 1, 'clusters': 1, 'training': 1, 'runfolder': 1,
-    'storage': 1, 'utils': 1, 'passes': 1, 'compiling': 1,
+    'storage': 1, 'utils': 1, 'passes': 1, 'live': 1, 'compiling': 1,
     'methods': 2, 'evaluation': 2,
     'condense': 3, 'benchmark': 3, 'report': 3,
     'main': 4, 'main_BS': 4, 'main_cluster': 4, 'main_eval': 4, 'main_report': 4, 'bench': 4,

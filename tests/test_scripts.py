@@ -156,3 +156,26 @@ def test_real_cifar(cifar_path, tmp_path, capsys):
     line = f'--data_path {cifar_path} --ipc 1 --Iteration 2 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
     run(main_script, line, tmp_path, capsys)
     assert result_of(tmp_path)['data'][0][0].shape == (10, 3, 32, 32)
+
+
+def test_tensorboard_shows_scalars_and_images(tmp_path, capsys):
+    events = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    line = '--dataset Digits --model MLP --num_exp 1 --num_eval 2 --epoch_eval_train 2 '
+    line += '--Iteration 3 --eval_every 3'
+    run(main_script, line + ' --tensorboard', tmp_path, capsys)
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    shown = events.EventAccumulator(str(folder)).Reload()
+    records = [json.loads(text) for text in (folder / 'log.jsonl').read_text().splitlines()]
+    losses = [record['loss'] for record in records if 'loss' in record]
+    assert np.allclose([event.value for event in shown.Scalars('set0/loss')], losses)
+    assert [event.step for event in shown.Scalars('set0/accs/MLP')] == [0, 3]
+    assert len(shown.Images('set0/images')) == 2
+    # It is no other experiment: without the flag the same run is found finished.
+    assert 'is finished' in run(main_script, line, tmp_path, capsys)
+
+
+def test_tensorboard_is_asked_for_by_name_when_it_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    with pytest.raises(SystemExit) as exit_:
+        main_script.main(['--dataset', 'Digits', '--tensorboard', '--save_path', str(tmp_path)])
+    assert exit_.value.code == 2 and 'pip install tensorboard' in capsys.readouterr().err
