@@ -84,7 +84,12 @@ def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: 
     points, start = PCA(2, random_state=0).fit_transform(features), 0
     for j, part in enumerate(members):
         some, start = points[start : start + len(part)], start + len(part)
-        scatter.scatter(*some.T, s=6, color=CHOSEN if j == chosen else plt.cm.Greys(0.35 + 0.12 * (j % 5)))
+        scatter.scatter(
+            *some.T,
+            s=6,
+            zorder=1 + (j == chosen),
+            color=CHOSEN if j == chosen else plt.cm.Greys(0.35 + 0.12 * (j % 5)),
+        )
     sheet.arrow((1.75, 3.75), (1.95, 3.75))
     sheet.arrow((4.5, 3.75), (4.85, 3.75))
     sheet.arrow((7.05, 3.75), (8.5, 3.75), color=CHOSEN)
