@@ -153,15 +153,18 @@ def features_of(net: Network, images: torch.Tensor, precision: str) -> list[torc
 
 
 def layer_features(
-    net: Network, data: Data, precision: str, index: torch.Tensor | None = None, batch_size: int = 500
+    net: Network, data: Data, precision: str, index: torch.Tensor | None = None, batch_size: int = 100
 ) -> list[torch.Tensor]:
     """Return the features of training images after each layer: [(N, 64), …, (N, 512)], on the CPU.
 
     index: which images (None: all). Global average pooled, no augmentation, one pass, no graph.
     """
     chosen = data.pixels_train if index is None else data.pixels_train[index]
-    parts = [
-        features_of(net, data.normalise(pixels), precision)
-        for pixels in tqdm(chosen.split(batch_size), 'features', leave=False)
-    ]
-    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
+    result = None
+    for start in tqdm(range(0, len(chosen), batch_size), 'features', leave=False):
+        features = features_of(net, data.normalise(chosen[start : start + batch_size]), precision)
+        if result is None:  # one block a layer: small tensors that stay would tear holes into the heap
+            result = [torch.empty(len(chosen), layer.shape[1]) for layer in features]
+        for whole, part in zip(result, features, strict=True):
+            whole[start : start + len(part)] = part
+    return result
