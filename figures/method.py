@@ -65,6 +65,27 @@ class Sheet:
         self.page.add_patch(FancyArrowPatch(start, end, connectionstyle=f'arc3,rad={bend}', **style))
 
 
+def draw_step(sheet: Sheet, image_syn: torch.Tensor) -> None:
+    """Draw the lower half: one matching step on image_syn (1, C, H, W)."""
+    sheet.page.axhline(2.5, 0.01, 0.99, color='0.8', linewidth=0.8)
+    sheet.text(0.15, 2.22, 'each step, class by class', ha='left', weight='bold')
+    sheet.picture(0.3, 0.5, 1.3, tile(image_syn, 1), 'synthetic images')
+    sheet.box(3.2, 1.15, r'network $\theta$')
+    sheet.box(
+        5.4,
+        1.15,
+        r'distance of gradients' '\n' r'$D(\nabla_\theta\ell_{syn},\ \nabla_\theta\ell_{real})$',
+        '#fff3e0',
+    )
+    sheet.box(8.2, 1.15, r'network $\theta$')
+    sheet.arrow((1.7, 1.15), (2.65, 1.15))
+    sheet.arrow((3.75, 1.15), (4.3, 1.15))
+    sheet.arrow((9.35, 2.7), (8.7, 1.4), bend=-0.25, color=CHOSEN)
+    sheet.arrow((7.65, 1.15), (6.55, 1.15))
+    sheet.arrow((5.4, 0.75), (1.65, 0.6), bend=-0.2, linestyle='--')
+    sheet.text(3.6, 0.06, 'one step of SGD on the images')
+
+
 def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: torch.Tensor, out: Path):
     """Write the sheet to out; features (N, D) in the order of the members, image_syn (1, C, H, W)
     in [0, 1]."""
@@ -97,23 +118,7 @@ def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: 
     batch = torch.tensor(members[chosen][:16], device=data.device)
     sheet.picture(8.6, 3.0, 1.5, tile(real(batch), 4), 'real batch: its members')
 
-    sheet.page.axhline(2.5, 0.01, 0.99, color='0.8', linewidth=0.8)
-    sheet.text(0.15, 2.22, 'each step, class by class', ha='left', weight='bold')
-    sheet.picture(0.3, 0.5, 1.3, tile(image_syn, 1), 'synthetic images')
-    sheet.box(3.2, 1.15, r'network $\theta$')
-    sheet.box(
-        5.4,
-        1.15,
-        r'distance of gradients' '\n' r'$D(\nabla_\theta\ell_{syn},\ \nabla_\theta\ell_{real})$',
-        '#fff3e0',
-    )
-    sheet.box(8.2, 1.15, r'network $\theta$')
-    sheet.arrow((1.7, 1.15), (2.65, 1.15))
-    sheet.arrow((3.75, 1.15), (4.3, 1.15))
-    sheet.arrow((9.35, 2.7), (8.7, 1.4), bend=-0.25, color=CHOSEN)
-    sheet.arrow((7.65, 1.15), (6.55, 1.15))
-    sheet.arrow((5.4, 0.75), (1.65, 0.6), bend=-0.2, linestyle='--')
-    sheet.text(3.6, 0.06, 'one step of SGD on the images')
+    draw_step(sheet, image_syn)
     save(sheet.figure, out)
 
 
