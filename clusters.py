@@ -148,7 +148,7 @@ def ensure_extractor(
 ):
     """Return the extractor and its facts: from the file `extractor`, or the data set's own, made when
     missing."""
-    path = Path(extractor) if extractor else extractor_path(folder, data)
+    path = extractor_path(folder, data, extractor)
     if not extractor and not path.exists():
         print(f'{path} is missing: making it')
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def ensure_clusters(
         check_k(data, k)
     wanted = [(layer, k, cluster_path(folder, data, k, layer, balanced)) for layer in layers for k in ks]
     missing = [part for part in wanted if not part[2].exists()]
-    weights = Path(extractor) if extractor else extractor_path(folder, data)
+    weights = extractor_path(folder, data, extractor)
     digest = file_hash(weights) if weights.exists() else None
     for part in wanted:
         if part not in missing:

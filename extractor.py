@@ -1,6 +1,6 @@
 """The network whose features are clustered: a ResNet18 with CIFAR stem, fine-tuned on the data set itself.
 
-    python main_cluster.py --dataset Digits                # seconds
+    python main_cluster.py --dataset Digits                # half a minute
 
 It starts from torchvision's ImageNet weights where they can be had (stem and classifier stay new), else from
 scratch. Schedule: SGD with Nesterov momentum, one-cycle learning rate, label smoothing, random crop and flip.
@@ -24,9 +24,9 @@ LAYERS = ('layer1', 'layer2', 'layer3', 'layer4')  # of 64, 128, 256, 512 channe
 BATCH, LR, WEIGHT_DECAY = 128, 0.1, 5e-4
 
 
-def extractor_path(folder: str | Path, data: Data) -> Path:
-    """Return where the extractor of a data set lies."""
-    return Path(folder) / f'resnet18_{data.name.lower()}.pt'
+def extractor_path(folder: str | Path, data: Data, extractor: str | None = None) -> Path:
+    """Return where the extractor lies: the file that the user named, or the data set's own in folder."""
+    return Path(extractor) if extractor else Path(folder) / f'resnet18_{data.name.lower()}.pt'
 
 
 def load_extractor(path: Path, data: Data) -> tuple[Network, dict]:

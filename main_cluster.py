@@ -1,6 +1,6 @@
 """Cluster every class of a data set by ResNet18 features, for batch sampling.
 
-    python main_cluster.py --dataset Digits --num_cluster 5 --layer_idx 3                      # 40 s
+    python main_cluster.py --dataset Digits --num_cluster 5 --layer_idx 3                      # 30 s
     python main_cluster.py --dataset CIFAR10 --layer_idx 0 1 2 3 --num_cluster 5 10 15 20 25   # all ablations
 
 The extractor is made first when it is missing. What is there already is left alone.

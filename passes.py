@@ -17,7 +17,7 @@ from torch.func import functional_call, jvp
 
 from device import autocast
 
-CHUNK_PIXELS = {'cpu': 2**16, 'cuda': 2**20}  # images x height x width of a chunk: 64 and 1024 of 32x32
+CHUNK_PIXELS = {'cuda': 2**20}  # images x height x width of a chunk: 1024 of 32x32; elsewhere 64
 
 
 def loss(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weights, precision: str) -> torch.Tensor:
@@ -64,7 +64,7 @@ class Gradients:
 
     def __init__(self, net: nn.Module, num: int, pixels: int, compile: bool, chunk: int | None = None):
         self.net, self.compile = net, compile
-        most = chunk or max(1, CHUNK_PIXELS[next(net.parameters()).device.type] // pixels)
+        most = chunk or max(1, CHUNK_PIXELS.get(next(net.parameters()).device.type, 2**16) // pixels)
         self.size = math.ceil(num / math.ceil(num / most))
         self.params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
         self.loss, self.directional = choose(loss, compile), choose(directional, compile)

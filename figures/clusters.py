@@ -63,7 +63,7 @@ def clusters_of(data: Data, args: Arguments) -> tuple[list[list[int]], torch.Ten
     order."""
     if args.class_idx >= data.num_classes:
         raise UserError(f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}')
-    weights = Path(args.extractor) if args.extractor else extractor_path(args.cluster_path, data)
+    weights = extractor_path(args.cluster_path, data, args.extractor)
     net, _ = load_extractor(weights, data)
     path = cluster_path(args.cluster_path, data, args.num_cluster, args.layer_idx, args.norm)
     members = [

@@ -75,10 +75,10 @@ def draw_lines(axis, groups: dict, value, window: int) -> None:
         sets = groups[label]
         length = min(len(records) for records in sets)
         lines = np.stack([smooth([value(r) for r in records[:length]], window) for records in sets])
-        iterations = [record['iteration'] for record in sets[0][:length]]
-        axis.plot(iterations, lines.mean(0), color=color, label=label, linewidth=1.4)
+        steps = [record['iteration'] for record in sets[0][:length]]
+        axis.plot(steps, lines.mean(0), color=color, label=label, linewidth=1.4)
         if len(sets) > 1:
-            axis.fill_between(iterations, lines.min(0), lines.max(0), color=color, alpha=0.2, linewidth=0)
+            axis.fill_between(steps, lines.min(0), lines.max(0), color=color, alpha=0.2, linewidth=0)
     axis.spines[['top', 'right']].set_visible(False)
     axis.margins(x=0.01)
 

@@ -36,7 +36,7 @@ def images_of(files: list[Path], data: Data, c: int) -> dict[str, torch.Tensor]:
 
 def embed(data: Data, sets: dict[str, torch.Tensor], args: Arguments) -> tuple[np.ndarray, list[int]]:
     """Return points (n, 2) of the real images of the class and of all sets, and the number of each."""
-    weights = Path(args.extractor) if args.extractor else extractor_path(args.cluster_path, data)
+    weights = extractor_path(args.cluster_path, data, args.extractor)
     net, _ = load_extractor(weights, data)
     real = data.images(data.indices_class[args.class_idx][: args.num_real])
     parts = [features_of(net, images, args.precision)[args.layer_idx] for images in (real, *sets.values())]

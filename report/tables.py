@@ -173,7 +173,8 @@ HEADER = """# Results
 Written by `python main_report.py --out docs/results.md` from `results/summary.csv`; every number is of a run.
 Test accuracy in %, mean ± population standard deviation over networks, "sets x networks"; in brackets the
 published value. * marks a difference of more than two standard errors (over sets; with a single set, the
-deviation of its networks stands in). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000 epochs with
+deviation of its networks stands in; published cells count as 5 sets, of deviation 0.5 where none is
+given). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000 epochs with
 the DSA strategy; always the last epoch. What was found: [log.md](log.md).
 """
 
