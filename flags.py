@@ -10,7 +10,9 @@ from errors import UserError
 from networks import NETWORKS
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
+# Flags that only some methods take.
 SAMPLING = ('layer_idx', 'num_cluster', 'norm', 'extractor', 'extractor_epochs', 'draw', 'mix')
+PARTIAL = (*SAMPLING, 'dis_metric', 'reduce', 'mask_quantile', 'level', 'overfit', 'feature_net')
 EVAL_MODES = ('S', 'SS', 'M', 'B', 'W', 'D', 'A', 'P', 'N')
 
 
@@ -21,16 +23,17 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def _number(kind, low, strict=False):
-    """Return an argparse type: a finite number of this kind, at least (strict: above) low."""
+def _number(kind, low, strict=False, below=float('inf')):
+    """Return an argparse type: a number of this kind, at least (strict: above) low, and below `below`."""
 
     def convert(text):
         try:
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not low <= value < float('inf') or (strict and value == low):
+        if value is None or not low <= value < below or (strict and value == low):
             rule = f'{"above" if strict else "at least"} {low}'
+            rule += f' and below {below}' if below < float('inf') else ''
             raise argparse.ArgumentTypeError(
                 f'{text!r} must be a{"n integer" if kind is int else " number"} {rule}'
             )
@@ -40,6 +43,7 @@ def _number(kind, low, strict=False):
 
 
 positive, natural, rate = _number(int, 1), _number(int, 0), _number(float, 0, strict=True)
+share = _number(float, 0, below=1)
 
 
 def base_parser(doc: str) -> Parser:
@@ -115,38 +119,68 @@ def _add_run(parser):
     )
 
 
-def add_condensation(parser: Parser, methods: dict, distances: dict) -> None:
-    """Add the group condensation; methods and distances are the tables whose keys may be typed."""
+def add_condensation(parser: Parser, methods: dict) -> None:
+    """Add the group condensation; methods is the table whose keys may be typed."""
     group = parser.add_argument_group('condensation')
     group.add_argument(
         '--method', default='DC', choices=methods, help=f'{", ".join(methods)} (default: %(default)s)'
     )
-    group.add_argument('--Iteration', type=natural, help='outer iterations (default: 1000; coresets: 0)')
+    group.add_argument(
+        '--Iteration', type=natural, help='outer iterations (default: 1000; DM: 20000; coresets: 0)'
+    )
     group.add_argument(
         '--eval_every',
         type=natural,
-        default=500,
-        help='judge the set at each multiple of this; 0: only at the end (default: %(default)s)',
+        help='judge the set at each multiple of this; 0: only at the end (default: 500; DM: 2000)',
     )
     group.add_argument('--outer_loop', type=positive, help='image updates an iteration (default: by ipc)')
     group.add_argument(
         '--inner_loop', type=natural, help='network epochs after each of them (default: by ipc)'
     )
-    group.add_argument('--lr_img', type=rate, help='learning rate of the images (default: 0.1; MLP: 0.01)')
     group.add_argument(
-        '--batch_real', type=positive, default=256, help='real images a class and step (default: %(default)s)'
+        '--lr_img', type=rate, help='learning rate of the images (default: 0.1; MLP: 0.01; DM: 1; DD: 0.01)'
     )
     group.add_argument(
-        '--init', choices=('noise', 'real'), help='start of the images (default: noise; DSA: real)'
+        '--batch_real', type=positive, help='real images a class and step (default: 256; DD: 100)'
     )
     group.add_argument(
-        '--dsa_strategy', help='operations joined by "_", or None (default: None; DSA: by data set)'
+        '--init', choices=('noise', 'real'), help='start of the images (default: noise; DSA, DM: real)'
     )
+    group.add_argument(
+        '--dsa_strategy', help='operations joined by "_", or None (default: None; DSA, DM: by data set)'
+    )
+    group.add_argument(
+        '--feature_net', choices=NETWORKS, metavar='NAME',
+        help='coresets by features of this network, trained on all images (default: of the extractor)',
+    )  # fmt: skip
+
+
+def add_matching(parser: Parser, distances: dict, reductions: dict) -> None:
+    """Add the group gradient matching; distances and reductions are the tables whose keys may be typed."""
+    group = parser.add_argument_group('gradient matching')
     group.add_argument(
         '--dis_metric',
         default='ours',
         choices=distances,
         help=f'distance of gradients: {", ".join(distances)} (default: %(default)s)',
+    )
+    group.add_argument(
+        '--reduce',
+        default='none',
+        choices=reductions,
+        help=f'reduce both gradients first: {", ".join(reductions)} (default: %(default)s)',
+    )
+    group.add_argument(
+        '--mask_quantile', type=share, metavar='Q', help='keep what is larger (default with mask: 0.9975)'
+    )
+    group.add_argument(
+        '--level',
+        default='intra',
+        choices=('intra', 'inter', 'both'),
+        help='match the gradient of each class, of all together, or both (default: %(default)s)',
+    )
+    group.add_argument(
+        '--overfit', type=rate, metavar='R', help='train a network only while loss(synthetic) >= R loss(real)'
     )
 
 
@@ -192,9 +226,11 @@ def add_sampling(parser: Parser, draws: dict) -> None:
     group.add_argument('--mix', type=natural, help='uniform batches after this iteration (original: 300)')
 
 
-def check_sampling(args: argparse.Namespace, taken: dict) -> None:
-    """Raise UserError if a flag of clusters was typed for a method that sees none; `taken` are its flags."""
+def check_typed(args: argparse.Namespace, taken: dict[str, set[str]]) -> None:
+    """Raise UserError if a flag was typed that the method has no use for; taken: the flags of each method."""
+    own = taken[args.method] | (taken['BS'] if vars(args).get('equal_batch') else set())
     for word in args.command:
         flag = word.split('=')[0].removeprefix('--').removeprefix('no-')
-        if word.startswith('--') and flag in SAMPLING and flag not in taken:
-            raise UserError(f'--{flag} does nothing for --method {args.method}; use --method BS or BS-DSA')
+        if word.startswith('--') and flag in PARTIAL and flag not in own:
+            takers = ', '.join(method for method in taken if flag in taken[method])
+            raise UserError(f'--{flag} does nothing for --method {args.method}; use it with {takers}')

@@ -10,10 +10,11 @@ DC. The same command continues a run that was stopped; a finished run prints its
 from condense import condense
 from data import load
 from device import set_up_device
-from flags import add_condensation, add_sampling, base_parser
-from methods import CLUSTERED, METHODS
+from flags import add_condensation, add_matching, add_sampling, base_parser, check_typed
+from methods import CLUSTERED, METHODS, taken_flags
 from methods.batch_sampling import cluster_sampler
 from methods.distance import DISTANCES
+from methods.reduction import REDUCTIONS
 from methods.sampling import DRAWS
 from utils import flags_of, parse, script
 
@@ -21,9 +22,11 @@ from utils import flags_of, parse, script
 @script
 def main(argv=None):
     parser = base_parser(__doc__)
-    add_condensation(parser, CLUSTERED, DISTANCES)
+    add_condensation(parser, CLUSTERED)
+    add_matching(parser, DISTANCES, REDUCTIONS)
     add_sampling(parser, DRAWS)
     args = parse(parser, argv, METHODS, names=CLUSTERED)
+    check_typed(args, taken_flags())
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)
     sampler = cluster_sampler(data, **flags_of(cluster_sampler, args))

@@ -20,6 +20,11 @@ from device import autocast
 CHUNK_PIXELS = {'cuda': 2**20}  # images x height x width of a chunk: 1024 of 32x32; elsewhere 64
 
 
+def largest_chunk(net: nn.Module, pixels: int) -> int:
+    """Return how many images of so many pixels go through net at once, by its device."""
+    return max(1, CHUNK_PIXELS.get(next(net.parameters()).device.type, 2**16) // pixels)
+
+
 def loss(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weights, precision: str) -> torch.Tensor:
     """Return the sum over images (N, C, H, W) of weights (N,) x cross-entropy; weights None: the mean."""
     with autocast(images.device, precision):
@@ -43,6 +48,17 @@ def predict(net: nn.Module, images: torch.Tensor, precision: str) -> torch.Tenso
         return net(images).argmax(1)
 
 
+def embed(net: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
+    """Return the penultimate features (N, D) of images (N, C, H, W)."""
+    with autocast(images.device, precision):
+        return net.embed(images).to(images.dtype)
+
+
+def projected(net: nn.Module, images: torch.Tensor, directions: torch.Tensor, precision: str) -> torch.Tensor:
+    """Return Σ_n <embedding of image n, directions[n]>."""
+    return (embed(net, images, precision) * directions).sum()
+
+
 @functools.cache
 def compiled(function):
     """Return function compiled, one variant a shape."""
@@ -56,6 +72,14 @@ def choose(function, compile: bool):
     return compiled(function) if compile else function
 
 
+def chunks(size: int, equal: bool, *tensors: torch.Tensor):
+    """Return tuples of parts of the tensors (N, …), size long; equal: the last is filled up with zeros."""
+    missing = -len(tensors[0]) % size if equal else 0
+    if missing:
+        tensors = [torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) for tensor in tensors]
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+
 class Gradients:
     """Gradients of the mean cross-entropy of net over images of one class, at most num, chunk by chunk.
 
@@ -64,18 +88,23 @@ class Gradients:
 
     def __init__(self, net: nn.Module, num: int, pixels: int, compile: bool, chunk: int | None = None):
         self.net, self.compile = net, compile
-        most = chunk or max(1, CHUNK_PIXELS.get(next(net.parameters()).device.type, 2**16) // pixels)
+        most = chunk or largest_chunk(net, pixels)
         self.size = math.ceil(num / math.ceil(num / most))
         self.params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
         self.loss, self.directional = choose(loss, compile), choose(directional, compile)
 
-    def of_weights(self, images: torch.Tensor, c: int, precision: str) -> list[torch.Tensor]:
-        """Return the gradient for every parameter, of images (N, C, H, W) of class c."""
-        total, leaves = None, list(self.net.parameters())
+    def of_weights(self, images: torch.Tensor, c, precision: str) -> tuple[list, torch.Tensor]:
+        """Return the gradient for every parameter, and the mean loss, of images (N, C, H, W) of class c.
+
+        c: one class, or those of the images (N,).
+        """
+        total, mean, leaves = None, 0, list(self.net.parameters())
         for part in self._chunks(images, c):
-            grads = torch.autograd.grad(self.loss(self.net, *part, precision), leaves)
+            value = self.loss(self.net, *part, precision)
+            grads = torch.autograd.grad(value, leaves)
             total = grads if total is None else torch._foreach_add(total, grads)
-        return list(total)
+            mean = mean + value.detach()
+        return list(total), mean
 
     def of_images(self, images: torch.Tensor, c: int, direction: list[torch.Tensor]) -> torch.Tensor:
         """Return ∇x <∇θ ℓ(x), direction> (N, C, H, W), direction being a tensor a parameter."""
@@ -87,10 +116,41 @@ class Gradients:
         return torch.cat(grads)[: len(images)]
 
     def _chunks(self, images, c):
-        """Yield (images, labels, weights), weights summing to 1; of one shape if the passes are compiled."""
+        """Yield (images, labels, weights), weights summing to 1."""
+        labels = torch.as_tensor(c, device=images.device).expand(len(images))
         weights = images.new_full((len(images),), 1 / len(images))
-        if self.compile:
-            missing = -len(images) % self.size
-            images, weights = F.pad(images, (0, 0) * 3 + (0, missing)), F.pad(weights, (0, missing))
-        for part, weight in zip(images.split(self.size), weights.split(self.size), strict=True):
-            yield part, torch.full((len(part),), c, device=images.device), weight
+        return chunks(self.size, self.compile, images, labels, weights)
+
+
+class Embeddings:
+    """Mean embeddings by net of images of several classes, and their gradients for the images, in chunks.
+
+    shape: (C, H, W) of an image; whole: no chunks, since what net does to an image depends on the others.
+    """
+
+    def __init__(
+        self, net: nn.Module, shape: tuple[int, int, int], precision: str, compile: bool, whole: bool
+    ):
+        self.net, self.precision, self.compile = net, precision, compile and not whole
+        self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
+        self.embed, self.projected = choose(embed, self.compile), choose(projected, self.compile)
+
+    @torch.no_grad()
+    def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+        """Return the mean embedding (K, D) of the images (N, C, H, W) of each class."""
+        parts = [self.embed(self.net, part, self.precision) for (part,) in self._chunks(images)]
+        features = torch.cat(parts)[: len(images)]
+        sums = features.new_zeros(num_classes, features.shape[1]).index_add_(0, labels, features)
+        return sums / torch.bincount(labels, minlength=num_classes)[:, None]
+
+    def of_images(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """Return ∇x Σ_n <embedding of image n, directions[n]> (N, C, H, W), directions (N, D)."""
+        grads = []
+        for part, along in self._chunks(images, directions):
+            part = part.detach().requires_grad_()
+            value = self.projected(self.net, part, along, self.precision)
+            grads.append(torch.autograd.grad(value, part)[0])
+        return torch.cat(grads)[: len(images)]
+
+    def _chunks(self, *tensors):
+        return chunks(min(self.size or len(tensors[0]), len(tensors[0])), self.compile, *tensors)

@@ -37,14 +37,19 @@ class Arguments(argparse.Namespace):
 
 def _derived(values, defaults):
     """Return values with every None filled in that the others decide; defaults are those of the method."""
-    values = {key: defaults.get(key) if value is None else value for key, value in values.items()}
+    given = values
+    values = {key: defaults.get(key) if value is None else value for key, value in given.items()}
+    values |= {key: value(given) for key, value in values.items() if callable(value)}
     outer, inner = LOOPS.get(values['ipc'], (None, None))
     derived = {
         'outer_loop': outer,
         'inner_loop': inner,
         'lr_img': 0.01 if values['model'] == 'MLP' else 0.1,
         'init': 'noise',
+        'batch_real': 256,
         'Iteration': 1000,
+        'eval_every': 500,
+        'mask_quantile': 0.9975 if values.get('reduce') == 'mask' else None,
         'dsa_strategy': 'None',
         'device': 'cuda' if torch.cuda.is_available() else 'cpu',
     }

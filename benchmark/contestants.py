@@ -31,12 +31,14 @@ class Ours:
             clusters = [dict(enumerate(part.tolist() for part in of_class)) for of_class in parts]
             sampler = ClusterSampler(data, dict(enumerate(clusters)))
         self.data, self.precision, self.compile = data, precision, compile
-        self.method = METHODS[method](
-            data, sampler, model='ConvNet', ipc=ipc, outer_loop=1, inner_loop=1, lr_img=0.1, lr_net=0.01,
-            batch_real=256, batch_train=256, init='noise',
-            dsa_strategy=dsa_strategy(data.name) if base == 'DSA' else 'None', dis_metric='ours',
-            precision=precision, compile=compile, rng=Rng(data.device, 0, 'bench'),
-        )  # fmt: skip
+        settings = {
+            'model': 'ConvNet', 'ipc': ipc, 'outer_loop': 1, 'inner_loop': 1, 'lr_img': 0.1, 'lr_net': 0.01,
+            'batch_real': 256, 'batch_train': 256, 'init': 'noise', 'dis_metric': 'ours', 'reduce': 'none',
+            'mask_quantile': None, 'level': 'intra', 'overfit': None, 'precision': precision,
+            'compile': compile, 'rng': Rng(data.device, 0, 'bench'),
+            'dsa_strategy': dsa_strategy(data.name) if base == 'DSA' else 'None',
+        }  # fmt: skip
+        self.method = METHODS[method](data, sampler, **settings)
         self.optimizer = judge_optimizer(self.method.net, 0.01)
 
     def match(self):

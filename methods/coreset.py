@@ -3,13 +3,14 @@
 
     python main.py --method herding --dataset CIFAR10 --ipc 10 --num_exp 1      # published 31.6 ± 0.7 %
 
-Features are those of the extractor before its classifier; only `forgetting` trains a network of its own.
+Features are those of the extractor before its classifier, or of --feature_net trained on all images.
 """
 
 import functools
 
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 
 from clusters import ensure_extractor
 from data import Data
@@ -18,6 +19,7 @@ from errors import UserError
 from extractor import layer_features
 from methods.sampling import UniformSampler
 from networks import make_network
+from passes import embed
 
 EPOCHS = 10  # of the training whose forgetting is counted
 
@@ -82,13 +84,13 @@ def extractor_features(data: Data, cluster_path: str, extractor: str | None, epo
 
 
 @functools.lru_cache(maxsize=1)
-def forgetting_events(data: Data, model: str, lr: float, batch_size: int, seed: int, precision: str):
-    """Return how often each training image was forgotten (N,) while a network was trained on all of them."""
+def trained_on_all(data: Data, model: str, lr: float, batch_size: int, seed: int, precision: str):
+    """Train a network on all images; return it, and how often each training image was forgotten (N,)."""
     rng = Rng(data.device, seed, 'forgetting')
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
     optimizer = torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
     right = torch.zeros(EPOCHS, len(data.labels_train), dtype=torch.bool, device=data.device)
-    for epoch in range(EPOCHS):
+    for epoch in tqdm(range(EPOCHS), f'{model} on all images'):
         order = torch.randperm(len(data.labels_train), generator=rng.device, device=data.device)
         for index in order.split(batch_size):
             with autocast(data.device, precision):
@@ -97,7 +99,15 @@ def forgetting_events(data: Data, model: str, lr: float, batch_size: int, seed: 
             optimizer.zero_grad()
             F.cross_entropy(outputs, data.labels_train[index]).backward()
             optimizer.step()
-    return count_forgetting(right).cpu()
+    return net.eval(), count_forgetting(right).cpu()
+
+
+def trained_features(data: Data, *settings) -> torch.Tensor:
+    """Return the penultimate features (N, D) of the training set by the network of trained_on_all."""
+    net, _ = trained_on_all(data, *settings)
+    parts = (data.normalise(part) for part in data.pixels_train.split(500))
+    with torch.inference_mode():
+        return torch.cat([embed(net, part, settings[-1]).cpu() for part in parts])
 
 
 class Coreset:
@@ -139,9 +149,15 @@ class FeatureCoreset(Coreset):
 
     def __init__(
         self, data: Data, sampler, *, ipc: int, rng: Rng, cluster_path: str, extractor: str | None,
-        extractor_epochs: int | None, seed: int, precision: str,
+        extractor_epochs: int | None, feature_net: str | None, lr_net: float, batch_train: int, seed: int,
+        precision: str,
     ):  # fmt: skip
-        self.features = extractor_features(data, cluster_path, extractor, extractor_epochs, seed, precision)
+        if feature_net:
+            self.features = trained_features(data, feature_net, lr_net, batch_train, seed, precision)
+        else:
+            self.features = extractor_features(
+                data, cluster_path, extractor, extractor_epochs, seed, precision
+            )
         super().__init__(data, sampler, ipc=ipc, rng=rng)
 
     def choose(self, c, members):
@@ -167,7 +183,7 @@ class Forgetting(Coreset):
         self, data: Data, sampler, *, ipc: int, rng: Rng, model: str, lr_net: float, batch_train: int,
         seed: int, precision: str,
     ):  # fmt: skip
-        self.events = forgetting_events(data, model, lr_net, batch_train, seed, precision)
+        _, self.events = trained_on_all(data, model, lr_net, batch_train, seed, precision)
         super().__init__(data, sampler, ipc=ipc, rng=rng)
 
     def choose(self, c, members):

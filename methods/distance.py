@@ -5,6 +5,9 @@ D(A, B) = Σ_layers Σ_out (1 − A_i·B_i / (‖A_i‖‖B_i‖ + 1e-6))      (
 
 import torch
 
+from errors import UserError
+from methods.reduction import REDUCTIONS
+
 
 def match_ours(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
     """Sum 1 - cosine over all output nodes of all weights (DC, equation 10); 1-D parameters count 0."""
@@ -28,4 +31,29 @@ def match_cos(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> 
     return 1 - (syn @ real) / (syn.norm() * real.norm() + 1e-6)
 
 
-DISTANCES = {'ours': match_ours, 'mse': match_mse, 'cos': match_cos}
+def match_angle_magnitude(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
+    """Add to match_ours the length of the difference of each output node (after arXiv 2208.00311)."""
+    distance = match_ours(grads_syn, grads_real)
+    for syn, real in zip(grads_syn, grads_real, strict=True):
+        if syn.ndim > 1:
+            distance = distance + (syn - real).flatten(1).norm(dim=1).sum()
+    return distance
+
+
+DISTANCES = {
+    'ours': match_ours,
+    'mse': match_mse,
+    'cos': match_cos,
+    'angle_magnitude': match_angle_magnitude,
+}
+
+
+def reduced_distance(dis_metric: str, reduce: str, mask_quantile: float | None):
+    """Return the distance of this name between gradients reduced first: (synthetic, real) -> scalar.
+
+    Raises UserError if there is a mask_quantile but no mask, or the other way round.
+    """
+    if (mask_quantile is not None) != (reduce == 'mask'):
+        raise UserError(f'--mask_quantile {mask_quantile} with --reduce {reduce}: the one needs the other')
+    distance = DISTANCES[dis_metric]
+    return lambda *grads: distance(*REDUCTIONS[reduce](*grads, mask_quantile))

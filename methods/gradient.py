@@ -7,14 +7,15 @@ random networks.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 
 from augment import DSA as SiameseAugmentation
 from data import Data
 from device import Rng
-from errors import UserError
-from methods.distance import DISTANCES
+from methods.distance import reduced_distance
+from methods.initial import initial_images, initial_labels
 from methods.sampling import UniformSampler
 from networks import make_network, redraw
 from passes import Gradients
@@ -36,6 +37,21 @@ def freeze_batchnorm(net: torch.nn.Module, images: torch.Tensor) -> None:
             module.eval()
 
 
+class ClassGradients(NamedTuple):
+    """What a matching step knows of a class before its images move."""
+
+    rows: slice  # of the class in the synthetic set
+    image_syn: torch.Tensor
+    seen: torch.Tensor  # image_syn as augmented
+    grads_real: list[torch.Tensor]
+    grads_syn: list[torch.Tensor]
+
+
+def mean_over_classes(gradients: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+    """Return the mean of gradients, each a list of one tensor a parameter: that of a batch of all classes."""
+    return [torch.stack(grads).mean(0) for grads in zip(*gradients, strict=True)]
+
+
 class GradientMatching:
     """DC. Shaped like an optimizer: .synset, .step(), .state_dict(), .load_state_dict().
 
@@ -47,29 +63,16 @@ class GradientMatching:
     BATCHNORM_IMAGES = 16  # real images per class for the statistics
 
     def __init__(
-        self,
-        data: Data,
-        sampler,
-        *,
-        model: str,
-        ipc: int,
-        outer_loop: int,
-        inner_loop: int,
-        lr_img: float,
-        lr_net: float,
-        batch_real: int,
-        batch_train: int,
-        init: str,
-        dsa_strategy: str,
-        dis_metric: str,
-        precision: str,
-        compile: bool,
-        rng: Rng,
-    ):
+        self, data: Data, sampler, *, model: str, ipc: int, outer_loop: int, inner_loop: int, lr_img: float,
+        lr_net: float, batch_real: int, batch_train: int, init: str, dsa_strategy: str, dis_metric: str,
+        reduce: str, mask_quantile: float | None, level: str, overfit: float | None, precision: str,
+        compile: bool, rng: Rng,
+    ):  # fmt: skip
         self.data, self.sampler, self.rng = data, sampler, rng
         self.precision, self.compile = precision, compile
-        self.outer_loop, self.inner_loop = outer_loop, inner_loop
-        self.batch_real, self.batch_train, self.distance = batch_real, batch_train, DISTANCES[dis_metric]
+        self.outer_loop, self.inner_loop, self.overfit = outer_loop, inner_loop, overfit
+        self.batch_real, self.batch_train, self.level = batch_real, batch_train, level
+        self.distance = reduced_distance(dis_metric, reduce, mask_quantile)
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
         self.net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
         self.batchnorm = any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
@@ -78,29 +81,11 @@ class GradientMatching:
         self.gradients_real = Gradients(self.net, batch_real, pixels, compile)
         self.gradients_syn = Gradients(self.net, ipc, pixels, compile)
         self.ipc, self.uniform = ipc, UniformSampler(data)
-        self.label_syn = torch.arange(data.num_classes, device=data.device).repeat_interleave(ipc)
-        self.image_syn = self._initial_images(init)
+        self.image_syn = initial_images(data, ipc, init, rng)
+        self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
         self.iteration = 0
         self._start_iteration()
-
-    def _initial_images(self, init):
-        """Draw (K * I, C, H, W): noise N(0, 1) in normalised space, or random real images."""
-        num_classes, generator = self.data.num_classes, self.rng.device
-        if init == 'noise':
-            return torch.randn(
-                (num_classes * self.ipc, *self.data.shape), generator=generator, device=generator.device
-            )
-        smallest = min(range(num_classes), key=lambda c: len(self.data.indices_class[c]))
-        if len(self.data.indices_class[smallest]) < self.ipc:
-            raise UserError(
-                f'--init real needs {self.ipc} images in every class, but class '
-                f'{self.data.class_names[smallest]!r} has {len(self.data.indices_class[smallest])}; '
-                'use a smaller --ipc or --init noise'
-            )
-        return torch.cat(
-            [self.data.images(self.uniform.draw(c, self.ipc, self.rng)) for c in range(num_classes)]
-        )
 
     @property
     def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,8 +98,8 @@ class GradientMatching:
         When pause() turns true between two outer steps, return None: state_dict() is then complete, and the
         next call goes on. Otherwise return what to log: `loss` (the sum over classes and outer steps / (K *
         outer_loop)), `grad_norm_real` and `grad_norm_syn` (L2 norm of each weight's gradient by name, mean
-        over classes and outer steps) and `batch_real` (mean number of real images a class and step). Raises
-        FloatingPointError if the loss or the images are not finite.
+        over classes and outer steps), `batch_real` (mean number of real images a class and step) and
+        `inner_epochs` (of the network). Raises FloatingPointError if the loss or the images are not finite.
         """
         if self.outer == 0:
             redraw(self.net, self.rng.device)
@@ -122,7 +107,8 @@ class GradientMatching:
             self.match()
             self.outer += 1
             if self.outer < self.outer_loop:
-                self.train_network()
+                if not self._overfits():
+                    self.train_network()
                 if pause():
                     self._read_back()
                     return None
@@ -132,7 +118,7 @@ class GradientMatching:
         return log
 
     def _start_iteration(self):
-        self.outer, self.num_real = 0, 0
+        self.outer, self.num_real, self.inner_epochs = 0, 0, 0
         self.names = [name for name, param in self.net.named_parameters() if param.ndim > 1]
         # The loss, then the norms of the real gradients, then of the synthetic ones.
         self.totals = torch.zeros(1 + 2 * len(self.names), device=self.data.device)
@@ -141,53 +127,78 @@ class GradientMatching:
         """Take one step on the images along the gradient of the distance, summed over classes.
 
         Class by class, so that memory does not grow with their number: the sum's gradient for the images of a
-        class is the gradient of this class's term alone.
+        class is the gradient of this class's term alone. The level `inter` compares the gradient of all
+        classes together instead, `both` adds it (its weight is K, as many as the classes have together).
         """
         num_classes = self.data.num_classes
         if self.batchnorm:
             index = [self.uniform.draw(c, self.BATCHNORM_IMAGES, self.rng) for c in range(num_classes)]
             freeze_batchnorm(self.net, self.data.images(torch.cat(index)))
         self.image_syn.grad = torch.empty_like(self.image_syn)
-        for c in range(num_classes):
-            index = self.sampler.draw(c, self.batch_real, self.rng, self.iteration)
-            rows = slice(c * self.ipc, (c + 1) * self.ipc)
-            gradient, loss, grads_real, grads_syn = self._match_class(
-                c, self.data.images(index), self.image_syn[rows]
-            )
-            self.image_syn.grad[rows] = gradient
-            norms = [grad.norm() for grads in (grads_real, grads_syn) for grad in grads if grad.ndim > 1]
-            self.totals += torch.stack([loss, *norms])
-            self.num_real += len(index)
+        self.losses = torch.zeros(2, device=self.data.device)  # of synthetic and real images
+        classes, between = (self._gradients(c) for c in range(num_classes)), None
+        if self.level != 'intra':
+            classes = list(classes)
+            means = [
+                mean_over_classes([getattr(of_class, grads) for of_class in classes])
+                for grads in ('grads_syn', 'grads_real')
+            ]
+            # The weight K and the share 1 / K that a class has in the mean cancel.
+            between = self._compare(*means, weight=num_classes)
+        for c, gradients in enumerate(classes):
+            direction = between
+            if self.level != 'inter':
+                direction = self._compare(gradients.grads_syn, gradients.grads_real)
+            if self.level == 'both':
+                direction = torch._foreach_add(direction, between)
+            self._pull(c, gradients, direction)
         self.optimizer_img.step()
 
-    def _match_class(self, c, image_real, image_syn):
-        """Return, for class c, the distance's gradient for image_syn, the distance, and both gradients."""
-        image_syn = image_syn.detach().requires_grad_()
+    def _gradients(self, c):
+        """Return the ClassGradients of class c, and log their norms."""
+        index = self.sampler.draw(c, self.batch_real, self.rng, self.iteration)
+        rows = slice(c * self.ipc, (c + 1) * self.ipc)
+        image_syn = self.image_syn[rows].detach().requires_grad_()
         transform = self.augmentation.draw()  # one draw for both batches: siamese
-        grads_real = self.gradients_real.of_weights(transform(image_real), c, self.precision)
+        image_real = transform(self.data.images(index))
+        grads_real, loss_real = self.gradients_real.of_weights(image_real, c, self.precision)
         seen = transform(image_syn)
         # In fp32 at every precision: its change moves the images.
-        grads_syn = self.gradients_syn.of_weights(seen.detach(), c, 'fp32')
-        loss = self.distance([grad.requires_grad_() for grad in grads_syn], grads_real)
-        direction = torch.autograd.grad(loss, grads_syn, materialize_grads=True)
-        (gradient,) = torch.autograd.grad(
-            seen, image_syn, self.gradients_syn.of_images(seen.detach(), c, direction)
+        grads_syn, loss_syn = self.gradients_syn.of_weights(seen.detach(), c, 'fp32')
+        norms = [grad.norm() for grads in (grads_real, grads_syn) for grad in grads if grad.ndim > 1]
+        self.totals[1:] += torch.stack(norms)
+        self.losses += torch.stack([loss_syn, loss_real])
+        self.num_real += len(index)
+        return ClassGradients(rows, image_syn, seen, grads_real, grads_syn)
+
+    def _compare(self, grads_syn, grads_real, weight=1):
+        """Return the derivative of the distance of two gradients for the synthetic one, and log weight times
+        the distance."""
+        grads_syn = [grad.requires_grad_() for grad in grads_syn]
+        distance = self.distance(grads_syn, grads_real)
+        self.totals[0] += weight * distance.detach()
+        return torch.autograd.grad(distance, grads_syn, materialize_grads=True)
+
+    def _pull(self, c, gradients, direction):
+        """Write the gradient for the images of class c, whose weight gradient is to move along direction."""
+        image_grad = self.gradients_syn.of_images(gradients.seen.detach(), c, direction)
+        (self.image_syn.grad[gradients.rows],) = torch.autograd.grad(
+            gradients.seen, gradients.image_syn, image_grad
         )
-        return gradient, loss.detach(), grads_real, [grad.detach() for grad in grads_syn]
+
+    def _overfits(self) -> bool:
+        """Tell whether the network's loss on the synthetic images is below the share `overfit` of that on
+        real ones (arXiv 2208.00311 stops training it then); waits for the device if there is such a share."""
+        return self.overfit is not None and bool(self.losses[0] < self.overfit * self.losses[1])
 
     def train_network(self):
+        """Train the network for inner_loop epochs on the synthetic images."""
+        self.inner_epochs += self.inner_loop
         for _ in range(self.inner_loop):
             train_epoch(
-                self.net,
-                self.image_syn,
-                self.label_syn,
-                self.optimizer_net,
-                self.batch_train,
-                self.rng,
-                self.augmentation,
-                self.precision,
-                self.compile,
-            )
+                self.net, self.image_syn, self.label_syn, self.optimizer_net, self.batch_train, self.rng,
+                self.augmentation, self.precision, self.compile,
+            )  # fmt: skip
 
     def _read_back(self):
         """Return the log of the iteration so far: the only time that an iteration waits for the device."""
@@ -201,6 +212,7 @@ class GradientMatching:
         return {
             'loss': loss,
             'batch_real': self.num_real / steps,
+            'inner_epochs': self.inner_epochs,
             'grad_norm_real': dict(zip(self.names, real, strict=True)),
             'grad_norm_syn': dict(zip(self.names, syn, strict=True)),
         }
@@ -214,6 +226,7 @@ class GradientMatching:
             'iteration': self.iteration,
             'outer': self.outer,
             'num_real': self.num_real,
+            'inner_epochs': self.inner_epochs,
             'totals': self.totals,
             'net': self.net.state_dict() if self.outer else None,
         }
@@ -223,7 +236,8 @@ class GradientMatching:
         self.image_syn.copy_(state['image_syn'])
         self.optimizer_img.load_state_dict(state['optimizer_img'])
         self.rng.load_state_dict(state['rng'])
-        self.iteration, self.outer, self.num_real = (state[key] for key in ('iteration', 'outer', 'num_real'))
+        for key in ('iteration', 'outer', 'num_real', 'inner_epochs'):
+            setattr(self, key, state[key])
         self.totals.copy_(state['totals'])
         if state['net'] is not None:
             self.net.load_state_dict(state['net'])

@@ -1,3 +1,4 @@
+import inspect
 import os
 from pathlib import Path
 
@@ -33,10 +34,13 @@ def make_method(digits):
         settings = {
             'model': 'ConvNetD1', 'ipc': 2, 'outer_loop': 2, 'inner_loop': 2, 'lr_img': 0.1, 'lr_net': 0.01,
             'batch_real': 32, 'batch_train': 256, 'init': 'noise', 'dsa_strategy': 'None',
-            'dis_metric': 'ours',
+            'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None, 'level': 'intra', 'overfit': None,
             'precision': 'fp32', 'compile': False, 'rng': Rng('cpu', seed),
         }  # fmt: skip
-        return METHODS[name](data, sampler or UniformSampler(data), **settings | keywords)
+        settings |= keywords
+        taken = inspect.signature(METHODS[name]).parameters
+        settings = {key: value for key, value in settings.items() if key in taken}
+        return METHODS[name](data, sampler or UniformSampler(data), **settings)
 
     return make
 

@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from errors import UserError
-from flags import add_condensation, base_parser
+from flags import add_condensation, add_matching, base_parser
 from methods import METHODS
 from methods.distance import DISTANCES
+from methods.reduction import REDUCTIONS
 from utils import Arguments, parse
 
 
 def arguments(line='', **changes):
     parser = base_parser('test')
-    add_condensation(parser, METHODS, DISTANCES)
+    add_condensation(parser, METHODS)
+    add_matching(parser, DISTANCES, REDUCTIONS)
     return parse(parser, line.split(), METHODS)
 
 

@@ -18,8 +18,10 @@ from methods.coreset import (
     kcenter,
     kmeans,
     most_forgotten,
+    trained_on_all,
 )
 from networks import make_network
+from training import test_accuracy as accuracy_of
 
 
 def points(num, dim=3):
@@ -90,12 +92,25 @@ def test_features_of_a_class_choose_within_it(digits, tmp_path):
     torch.save({'net': net.state_dict(), 'accuracy': 0.1}, tmp_path / 'resnet.pt')
     settings = {'cluster_path': str(tmp_path), 'extractor': str(tmp_path / 'resnet.pt')}
     settings |= {'extractor_epochs': None, 'seed': 0, 'precision': 'fp32'}
+    settings |= {'feature_net': None, 'lr_net': 0.01, 'batch_train': 256}
     coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
     with torch.inference_mode():
         members = digits.indices_class[7]
         expected = members[herding(net.eval().embed(digits.images(members)), 2)]
     assert torch.equal(coreset.synset[0][14:16], digits.images(expected))
     assert coreset.synset[1].tolist() == [c for c in range(10) for _ in range(2)]
+
+
+def test_features_of_a_network_of_ones_own(digits):
+    settings = {'cluster_path': '', 'extractor': None, 'extractor_epochs': None, 'seed': 0}
+    settings |= {'feature_net': 'ConvNetD1', 'lr_net': 0.01, 'batch_train': 256, 'precision': 'fp32'}
+    coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
+    net, _ = trained_on_all(digits, 'ConvNetD1', 0.01, 256, 0, 'fp32')
+    assert accuracy_of(net, digits) > 0.8
+    members = digits.indices_class[7]
+    with torch.inference_mode():
+        expected = members[herding(net.embed(digits.images(members)), 2)]
+    assert torch.equal(coreset.synset[0][14:16], digits.images(expected))
 
 
 @pytest.mark.parametrize('method', CORESETS)
@@ -119,6 +134,7 @@ def test_coresets_end_to_end(method, tmp_path, capsys):
         ('--method random --ipc 500 --outer_loop 1 --inner_loop 1', 'is more than the smallest class'),
         ('--method random --Iteration 5', 'a coreset is chosen, not learned'),
         ('--method random --extractor x.pt', '--extractor does nothing for --method random'),
+        ('--method random --feature_net MLP', 'use it with herding, kcenter, kmeans'),
         ('--method herding --num_cluster 5', '--num_cluster does nothing for --method herding'),
     ],
 )

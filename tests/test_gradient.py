@@ -16,16 +16,18 @@ ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
 
 
 def numpy_distances(grads_syn, grads_real):
-    """The three distances of REFERENCE in NumPy, written from their formulas."""
-    ours = 0.0
+    """The distances in NumPy, written from their formulas."""
+    ours, lengths = 0.0, 0.0
     for a, b in zip(grads_syn, grads_real, strict=True):
         if a.ndim >= 2:
             for i in range(a.shape[0]):
+                lengths += np.sqrt(np.sum((a[i] - b[i]) ** 2))
                 dot = float(np.sum(a[i] * b[i]))
                 ours += 1 - dot / (np.sqrt(np.sum(a[i] ** 2)) * np.sqrt(np.sum(b[i] ** 2)) + 1e-6)
     a, b = (np.concatenate([grad.ravel() for grad in grads]) for grads in (grads_syn, grads_real))
     cos = 1 - np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-6)
-    return {'ours': ours, 'mse': float(np.sum((a - b) ** 2)), 'cos': cos}
+    mse = float(np.sum((a - b) ** 2))
+    return {'ours': ours, 'mse': mse, 'cos': cos, 'angle_magnitude': ours + lengths}
 
 
 @pytest.mark.parametrize('name', DISTANCES)
