@@ -21,6 +21,7 @@ from data import load
 from device import fast_precision, set_up_device
 from errors import UserError
 from flags import Parser, positive
+from report.text import aligned
 from runfolder import environment
 from storage import write_atomic
 from utils import LOOPS, script
@@ -56,11 +57,7 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         values = [row.get(column, '') for column in COLUMNS]
         cells.append([f'{value:.3g}' if isinstance(value, float) else str(value) for value in values])
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    return '\n'.join(
-        '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
+    return aligned(cells)
 
 
 def write_csv(path: Path, rows: list[dict], facts: dict) -> None:

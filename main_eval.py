@@ -1,6 +1,7 @@
-"""Judge a synthetic set, ours or another project's of the same format, or random real images.
+"""Judge synthetic sets, ours or another project's of the same format, or random real images.
 
     python main_eval.py --synset results/<run>/res_DC_CIFAR10_ConvNet_1ipc.pt --eval_mode M
+    python main_eval.py --synset results/*/res_*_CIFAR10_*_1ipc.pt --eval_mode M --csv networks.csv
     python main_eval.py --synset random --dataset CIFAR10 --ipc 1    # published: 14.4 ± 2.0 %
 
 A file holds `data` = [[images (N, C, H, W) normalised, labels (N,)], …]. --protocol says how.
@@ -19,6 +20,7 @@ from errors import UserError
 from evaluation.judge import check_pool, eval_pool
 from flags import Parser, base_parser
 from methods.sampling import UniformSampler
+from report.networks import NetworksTable
 from runfolder import Run
 from storage import file_hash, load_result
 from utils import Arguments, parse, script
@@ -75,7 +77,10 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
 
 def add_arguments(parser: Parser) -> None:
     """Add the flags that are main_eval's own."""
-    parser.add_argument('--synset', required=True, metavar='FILE', help='a result file; or the word random')
+    parser.add_argument(
+        '--synset', required=True, nargs='+', metavar='FILE', help='result files; or the word random'
+    )
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='write the table of sets by networks to it')
     parser.add_argument(
         '--protocol', choices=('dc', 'dsa'), help='dc plain, dsa augmented (default: as made)'
     )
@@ -88,19 +93,32 @@ def main(argv=None):
     args = parse(parser, argv)
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)
-    if args.synset == 'random':
-        sets = random_sets(data, args)
-        args = Arguments(
-            **vars(args) | {'protocol': args.protocol or 'dc', 'run_name': f'random_{args.run_name}'}
-        )
+    prepared = [sets_of(synset, data, args) for synset in args.synset]  # mistakes show before any work
+    results = [judge_all(*pair, data) for pair in prepared]
+    table = NetworksTable(results)
+    if len(results) > 1:
+        print(f'\n{table.text()}')
+    if args.csv:
+        table.write_csv(args.csv)
+        print(args.csv)
+
+
+def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
+    """Return the sets of a file, or random ones, and args with what decides how they are judged."""
+    if synset == 'random':
+        protocol = args.protocol or 'dc'
+        changes = {'protocol': protocol, 'run_name': f'random_{args.run_name}'}
+        sets, args = random_sets(data, args), Arguments(**vars(args) | changes)
     else:
-        sets, args = stored_sets(Path(args.synset), data, args)
+        sets, args = stored_sets(Path(synset), data, args)
     strategy = dsa_strategy(args.dataset) if args.protocol == 'dsa' else 'None'
-    judge_all(sets, data, Arguments(**vars(args) | {'dsa_strategy': strategy}))
+    values = vars(args) | {'dsa_strategy': strategy, 'synset': synset}
+    del values['csv']
+    return sets, Arguments(**values)
 
 
-def judge_all(sets: list, data: Data, args: Arguments) -> dict[str, list[float]]:
-    """Judge every set in a run folder of its own, resumable; return {network: accuracies in [0, 1]}."""
+def judge_all(sets: list, args: Arguments, data: Data) -> Path:
+    """Judge every set in a run folder of its own, resumable; return the result file."""
     pool = eval_pool(args.eval_mode, args.model)
     check_pool(pool, data)
     args = settle_compile(args, data, pool)
@@ -108,7 +126,8 @@ def judge_all(sets: list, data: Data, args: Arguments) -> dict[str, list[float]]
         saved = run.resume()
         result_path = run.folder / f'res_{Path(args.synset).stem}_{data.name}_{args.model}_{args.ipc}ipc.pt'
         if saved and saved['exp'] == len(sets) and result_path.exists():
-            return report_finished(result_path)
+            report_finished(result_path)
+            return result_path
         run.describe(args, data.device)
         print_plan(run, args, data, pool, saved)
 
@@ -119,7 +138,8 @@ def judge_all(sets: list, data: Data, args: Arguments) -> dict[str, list[float]]
             next_set(state)
             run.checkpoint(state)
         stored = [[part.cpu() for part in pair] for pair in sets]
-        return save_result(run, result_path, data, stored, state['accs_all_exps'])
+        save_result(run, result_path, data, stored, state['accs_all_exps'])
+        return result_path
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from errors import UserError
 from flags import Parser
 from report.summary import collect, merge, read, write
 from report.tables import STUDY, published, results_page, with_numbers
+from report.text import aligned
 from storage import write_atomic
 from utils import script
 
@@ -34,13 +35,6 @@ def cells_of(row: dict) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def print_table(lines: list[tuple[str, ...]]) -> None:
-    """Print lines of cells in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
 def print_comparison(ours: list[dict], others: list[dict]) -> None:
     """Print the runs that both folders hold, and the difference of their accuracies."""
     known = {(row['run'], row['network']): row for row in others}
@@ -52,7 +46,7 @@ def print_comparison(ours: list[dict], others: list[dict]) -> None:
         means = float(here['mean']), float(there['mean'])
         cells = (here['run'], here['network'], *(f'{mean:.2f}' for mean in means))
         lines.append((*cells, f'{means[0] - means[1]:+.2f}'))
-    print_table(lines)
+    print(aligned(lines))
 
 
 @script
@@ -77,7 +71,7 @@ def main(argv=None):
         return
     everything = merge(read(summary), rows)
     write(summary, everything)
-    print_table([HEADER, *map(cells_of, merge([], rows))])
+    print(aligned([HEADER, *map(cells_of, merge([], rows))]))
     for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
     if args.readme:

@@ -98,4 +98,7 @@ def label_of(args: dict) -> str:
         label += ' ' + args['draw']
     if args.get('mix') is not None:
         label += f' mix {args["mix"]}'
+    for key, plain in (('reduce', 'none'), ('level', 'intra')):
+        if args.get(key, plain) != plain:
+            label += f' {args[key]}'
     return label + (' equal batch' if args.get('equal_batch') else '')

@@ -22,7 +22,7 @@ from flags import Parser
 # Images per class: (outer loop, inner loop).
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 # Flags that say where to read, write and compute: they do not make another experiment.
-PLACES = ('data_path', 'save_path', 'cluster_path', 'device', 'synset', 'tensorboard')
+PLACES = ('data_path', 'save_path', 'cluster_path', 'device', 'synset', 'csv', 'tensorboard')
 
 
 class Arguments(argparse.Namespace):

@@ -6,6 +6,7 @@ Rows of runs whose folders are gone stay, so that the file collects what several
 import csv
 import io
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from storage import label_of, load_result, write_atomic
 
 SETTINGS = (
     'dataset', 'method', 'model', 'ipc', 'num_cluster', 'layer_idx', 'norm', 'draw', 'mix', 'equal_batch',
-    'Iteration', 'seed', 'precision',
+    'Iteration', 'seed', 'precision', 'other',
 )  # fmt: skip
+# Flags that make no other experiment of a run, or have a column of their own.
+COUNTED = (*SETTINGS, 'num_exp', 'num_eval', 'eval_every', 'eval_mode', 'compile', 'protocol')
 COLUMNS = (
     *SETTINGS, 'label', 'network', 'protocol', 'epochs', 'mean', 'std', 'set_means', 'num_networks',
     'condense_minutes', 'judge_minutes', 'device', 'commit', 'started', 'run', 'command',
@@ -37,6 +40,13 @@ def settings_of(args: dict) -> dict:
     return {key: '' if value is None else str(value) for key, value in values.items()}
 
 
+def other_settings(run: str, args: dict) -> str:
+    """Return the flags in the name of a run that are not COUNTED, as `flag=value` with blanks between."""
+    names = '|'.join(map(re.escape, args))
+    parts = re.split(f'_(?=(?:{names})=)', run)[1:]
+    return ' '.join(part for part in parts if part.split('=')[0] not in COUNTED)
+
+
 def rows_of(folder: Path) -> list[dict]:
     """Return a row per network that judged the finished run in folder, [] if it is not finished.
 
@@ -53,6 +63,7 @@ def rows_of(folder: Path) -> list[dict]:
         raise UserError(f'{folder}: args.json or log.jsonl cannot be read ({error})') from error
     args, num_sets = result['args'], len(result['data'])
     common = settings_of(args) | {
+        'other': other_settings(folder.name, args),
         'label': label_of(args), 'run': folder.name, 'command': shlex.join(['python', *typed['command']]),
         'condense_minutes': sum(record.get('seconds', 0) for record in records) / 60,
         'judge_minutes': sum(record.get('judge_seconds', 0) for record in records) / 60,

@@ -8,7 +8,15 @@ from scipy.stats import ttest_ind
 
 IPCS = ('1', '10', '50')
 STUDY = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'Iteration': '1000'}
-PLAIN = {'num_cluster': '', 'layer_idx': '', 'draw': '', 'mix': '', 'norm': '', 'equal_batch': ''}
+PLAIN = {
+    'num_cluster': '',
+    'layer_idx': '',
+    'draw': '',
+    'mix': '',
+    'norm': '',
+    'equal_batch': '',
+    'other': '',
+}
 BS = {'method': 'BS', 'num_cluster': '20', 'layer_idx': '3', 'draw': 'cluster', 'norm': 'True'}
 RANDOM = {'method': 'random', 'Iteration': '', 'protocol': 'dc'}
 TABLES = {
@@ -24,6 +32,18 @@ TABLES = {
         name: {'method': name, 'Iteration': '0', 'protocol': 'dc'}
         for name in ('herding', 'kcenter', 'kmeans', 'forgetting')
     },
+    'Distribution matching and dataset distillation': {
+        'DM (20000 iterations)': {'method': 'DM', 'Iteration': '20000', 'protocol': 'dsa'},
+        'DD (AlexNet)': {'method': 'DD', 'model': 'AlexNet', 'network': 'AlexNet', 'protocol': 'dc'},
+    },
+    'Gradient reduction and levels (DC)': {
+        value: {'method': 'DC', 'protocol': 'dc', 'other': f'{flag}={value}'}
+        for flag, value in (
+            *(('reduce', name) for name in ('avgpool1', 'avgpool2', 'maxpool1', 'maxpool2')),
+            *(('level', name) for name in ('inter', 'both')),
+        )
+    }
+    | {'mask': {'method': 'DC', 'protocol': 'dc', 'other': 'mask_quantile=0.9975 reduce=mask'}},
     'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)},
     'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': str(layer)} for layer in range(4)},
 }
@@ -73,7 +93,7 @@ def cell_text(ours: list[dict], paper: list[dict]) -> str:
 
 def paper_of(cell: dict, ipc: str, papers: list[dict], dataset: str) -> list[dict]:
     """Return the published value of a cell in a list, or an empty one."""
-    if cell.get('draw') == 'stratified':
+    if cell.get('draw') == 'stratified' or cell.get('other'):
         return []
     keys = ('method', 'num_cluster', 'layer_idx')
     known = {key: cell.get(key, '') for key in keys} | {'dataset': dataset, 'ipc': ipc}
@@ -83,14 +103,17 @@ def paper_of(cell: dict, ipc: str, papers: list[dict], dataset: str) -> list[dic
 def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
     """Return the command line that fills a cell."""
     data = f'--dataset {study["dataset"]}'
-    data += f' --model {study["model"]}' if study['model'] != STUDY['model'] else ''
+    model = cell.get('model', study['model'])
+    data += f' --model {model}' if model != STUDY['model'] else ''
     if cell['method'] == 'random':
         return f'python main_eval.py --synset random {data} --ipc {ipc}'
     if cell.get('Iteration') == '0':
         return f'python main.py {data} --method {cell["method"]} --ipc {ipc} --num_exp 1'
-    data += f' --Iteration {study["Iteration"]}' if study['Iteration'] != STUDY['Iteration'] else ''
+    if study['Iteration'] != STUDY['Iteration'] and 'Iteration' not in cell:
+        data += f' --Iteration {study["Iteration"]}'
     if not cell['method'].startswith('BS'):
-        return f'python main.py {data} --method {cell["method"]} --ipc {ipc}'
+        other = ''.join(f' --{part}'.replace('=', ' ') for part in cell.get('other', '').split())
+        return f'python main.py {data} --method {cell["method"]} --ipc {ipc}{other}'
     line = f'python main_BS.py {data} --layer_idx {cell["layer_idx"]}'
     line += f' --num_cluster {cell["num_cluster"]} --ipc {ipc}'
     line += ' --method DSA' if cell['method'] == 'BS-DSA' else ''
@@ -144,8 +167,10 @@ def all_runs(rows: list[dict]) -> str:
     ]
     for row in rows:
         sets = len(row['set_means'].split())
+        other = f' ({row["other"]})' if row['other'] else ''
         lines.append(
-            f'| {row["dataset"]} | {row["ipc"]} | {row["label"]} | {row["Iteration"] or "–"} '
+            f'| {row["dataset"]} | {row["ipc"]} | {row["label"]}{other} '
+            f'| {row["Iteration"] or "–"} '
             f'| {float(row["mean"]):.2f} ± {float(row["std"]):.2f} '
             f'| {sets} x {int(row["num_networks"]) // sets} {row["network"]} '
             f'| {row["protocol"]}, {row["epochs"]} epochs | {row["precision"]} '

@@ -12,7 +12,7 @@ $python main_cluster.py --dataset Digits --layer_idx 3 --num_cluster 5 10 15 20 
 $python main_cluster.py --dataset Digits --layer_idx 0 1 2 --num_cluster 20 $cluster
 $python main_eval.py --synset random --ipc 1 $digits
 $python main.py --method DC --ipc 1 $match $digits
-$python main.py --method DSA --ipc 1 --epoch_eval_train 300 $match $digits
+$python main.py --method DSA --ipc 1 $match $digits
 $python main_BS.py --layer_idx 3 --num_cluster 5 --ipc 1 $match $digits $cluster
 $python main_BS.py --layer_idx 3 --num_cluster 10 --ipc 1 $match $digits $cluster
 $python main_BS.py --layer_idx 3 --num_cluster 15 --ipc 1 $match $digits $cluster

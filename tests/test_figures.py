@@ -11,6 +11,7 @@ from figures import curves, embedding, heatmap
 from figures.curves import draw_lines, group, iterations, read_records, smooth
 from figures.style import FIXED, OKABE_ITO, colors_of, plt
 from networks import make_network
+from report.networks import NetworksTable
 
 
 def write_run(folder, method, seed, losses, **args):
@@ -151,9 +152,10 @@ def test_heat_map_joins_the_files_of_a_set(tmp_path):
         result(tmp_path / 'b.pt', None, {'VGG11': [0.3]}, synset='x/res_DC_Digits_MLP_2ipc.pt'),
         result(tmp_path / 'c.pt', 'BS', {'MLP': [0.2]}),
     ]
-    names, networks, means = heatmap.table(files)
-    assert names == ['DC, 2 per class', 'BS, 2 per class'] and networks == ['MLP', 'LeNet', 'VGG11']
-    assert np.allclose(means, [[60, 40, 30], [20, np.nan, np.nan]], equal_nan=True)
+    table = NetworksTable(files)
+    assert table.names == ['DC, 2 per class, dc', 'BS, 2 per class, dc']
+    assert table.networks == ['MLP', 'LeNet', 'VGG11']
+    assert np.allclose(table.means, [[60, 40, 30], [20, np.nan, np.nan]], equal_nan=True)
     heatmap.main([*map(str, files), '--out', str(tmp_path / 'map.png')])
     assert plt.imread(tmp_path / 'map.png')[..., :3].std() > 0.1
 

@@ -66,7 +66,7 @@ def commands():
         for script, flags in re.findall(r'python\S* (main\w*\.py|bench\.py)([^\n#`|>]*)', text):
             if '--help' in flags:
                 continue
-            for name, value in variables.items():
+            for name, value in reversed(variables.items()):
                 flags = flags.replace(f'${name}', value)
             yield pytest.param(script, shlex.split(flags), id=f'{path.name}: {script}{flags}'[:100])
 

@@ -11,7 +11,7 @@ from scipy.stats import ttest_ind
 import main as main_script
 import main_eval
 import main_report
-from report.summary import COLUMNS, collect, merge, read, settings_of, write
+from report.summary import COLUMNS, collect, merge, other_settings, read, settings_of, write
 from report.tables import (
     STUDY,
     cell_text,
@@ -191,3 +191,19 @@ def test_the_committed_page_is_that_of_the_committed_summary():
     docs = main_report.PUBLISHED.parent
     rows = read(docs.parent / 'results' / 'summary.csv')
     assert rows and (docs / 'results.md').read_text() == results_page(rows, published(main_report.PUBLISHED))
+
+
+def test_other_settings_are_read_from_the_name_of_a_run():
+    args = {'method': 'DC', 'num_exp': 1, 'reduce': 'mask', 'mask_quantile': 0.5, 'dsa_strategy': 'crop_flip'}
+    name = 'DC_CIFAR10_ConvNet_1ipc_seed0_mask_quantile=0.5_num_exp=1_reduce=mask'
+    assert other_settings(name, args) == 'mask_quantile=0.5 reduce=mask'
+    assert other_settings('DSA_x_y_1ipc_seed0_dsa_strategy=crop_flip', args) == 'dsa_strategy=crop_flip'
+    assert other_settings('DC_CIFAR10_ConvNet_1ipc_seed0_num_exp=1', args) == ''
+
+
+def test_a_run_with_other_settings_is_no_cell_of_table_1():
+    rows = [row_of(), row_of(other='reduce=maxpool1', mean=20.0)]
+    page = results_page(rows, published(main_report.PUBLISHED))
+    assert page.count('**28.0 ± 0.5**') == 1 and '| maxpool1 | **20.0 ± 0.5**, 1 x 20 (–)' in page
+    assert 'python main.py --dataset CIFAR10 --method DC --ipc 10 --reduce maxpool1' in page
+    assert 'python main.py --dataset CIFAR10 --model AlexNet --method DD --ipc 10' in page

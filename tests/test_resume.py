@@ -189,7 +189,7 @@ def test_kill_in_the_middle_of_a_checkpoint_write(uninterrupted, tmp_path, write
     assert_same(outcome(uninterrupted), outcome(tmp_path))
 
 
-def stop_early(path, monkeypatch, capsys, after=2):
+def stop_early(path, monkeypatch, capsys, after=2, flags=()):
     """Run until the disk is full at checkpoint number `after` + 1; return the error line."""
     plain, writes = os.fsync, []
 
@@ -202,7 +202,7 @@ def stop_early(path, monkeypatch, capsys, after=2):
     monkeypatch.setattr(runfolder, 'CHECKPOINT_SECONDS', -1)
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(SystemExit) as exit_:
-        main_script.main([*RUN, '--save_path', str(path)])
+        main_script.main([*RUN, *flags, '--save_path', str(path)])
     monkeypatch.undo()
     assert exit_.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
@@ -214,6 +214,18 @@ def test_full_disk_keeps_the_old_checkpoint(uninterrupted, tmp_path, monkeypatch
     assert (folder_of(tmp_path) / 'checkpoint.pt').exists() and not list(folder_of(tmp_path).glob('*.part'))
     main_script.main([*RUN, '--save_path', str(tmp_path)])
     assert_same(outcome(uninterrupted), outcome(tmp_path))
+
+
+@pytest.mark.parametrize(
+    'flags', ['--method DM', '--method DD', '--method DSA --level both --overfit 0.9 --reduce maxpool1']
+)
+def test_every_method_goes_on(flags, tmp_path, monkeypatch, capsys):
+    line = [*RUN, *flags.split()]
+    main_script.main([*line, '--save_path', str(tmp_path / 'straight')])
+    stop_early(tmp_path / 'stopped', monkeypatch, capsys, after=4, flags=flags.split())
+    assert not list((tmp_path / 'stopped').glob('*/res_*.pt'))
+    main_script.main([*line, '--save_path', str(tmp_path / 'stopped')])
+    assert_same(outcome(tmp_path / 'straight'), outcome(tmp_path / 'stopped'))
 
 
 def test_truncated_or_foreign_checkpoints_are_named(tmp_path, monkeypatch, capsys):

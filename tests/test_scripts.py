@@ -1,6 +1,7 @@
 """The scripts end to end on Digits, as a user calls them; and each mistake: one line on stderr, exit code
 2."""
 
+import csv
 import json
 import re
 import subprocess
@@ -58,6 +59,26 @@ def test_sets_of_other_projects_are_judged(tmp_path, capsys):
     assert all(len(values) == 2 for values in result['accs_all_exps'].values())
     assert torch.equal(result['data'][1][0], images)
     assert 'is finished' in run(main_eval, line, tmp_path / 'out', capsys)
+
+
+def test_several_sets_are_judged_into_one_table(tmp_path, capsys):
+    for method, seed in (('DC', 0), ('DSA', 1)):
+        images, labels = torch.randn(20, 1, 8, 8), torch.arange(10).repeat_interleave(2)
+        content = {'data': [[images, labels]], 'args': {'method': method, 'dataset': 'Digits'}}
+        torch.save(content | {'accs_all_exps': {}}, tmp_path / f'res_{method}_Digits_MLP_2ipc.pt')
+    files = ' '.join(map(str, sorted(tmp_path.glob('res_*.pt'))))
+    line = f'--dataset Digits --eval_mode P --num_eval 2 --epoch_eval_train 1 --csv {tmp_path}/networks.csv'
+    output = run(main_eval, f'{line} --synset random {files}', tmp_path / 'out', capsys).splitlines()
+    header, *rows = output[-5:-1]
+    assert header.split()[:5] == ['accuracy', '%', 'ConvNetNP', 'ConvNetMP', 'ConvNetAP']
+    assert [row.split(',')[0] for row in rows] == ['random', 'DC', 'DSA']
+    lines = list(csv.DictReader((tmp_path / 'networks.csv').open()))
+    assert len(lines) == 9 and {line['num_networks'] for line in lines} == {'10', '2'}
+    saved = torch.load(next((tmp_path / 'out').glob('eval_res_DC*/res_*.pt')), weights_only=True)
+    accs = 100 * np.array(saved['accs_all_exps']['ConvNetMP'])
+    (cell,) = (line for line in lines if line['set'].startswith('DC') and line['network'] == 'ConvNetMP')
+    assert float(cell['mean']) == pytest.approx(accs.mean(), abs=1e-3)
+    assert float(cell['std']) == pytest.approx(accs.std(), abs=1e-3)
 
 
 def test_report_and_picture(tmp_path, capsys):

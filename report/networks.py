@@ -1,0 +1,59 @@
+"""Sets by the networks that judged them: the table of main_eval.py and of figures/heatmap.py."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from report.text import aligned
+from storage import label_of, load_result, write_atomic
+
+
+class NetworksTable:
+    """Accuracies of sets (rows) by judging networks (columns), from result files.
+
+    Files that judge the same set by other networks share a row. .names, .networks: what rows and columns are
+    called; .means, .stds: in %, (rows, columns), nan where a set was not judged by a network; .counts: how
+    many networks.
+    """
+
+    def __init__(self, files: list[Path]):
+        rows = {}
+        for path in files:
+            result = load_result(path)
+            args = result.get('args', {})
+            name = f'{label_of(args)}, {args.get("ipc", "?")} per class, {args.get("protocol") or "dc"}'
+            row = rows.setdefault(name, {})
+            for network, values in result['accs_all_exps'].items():
+                row.setdefault(network, []).extend(values)
+        self.names = list(rows)
+        self.networks = list(dict.fromkeys(network for row in rows.values() for network in row))
+        cells = [[100 * np.array(row.get(network, [])) for network in self.networks] for row in rows.values()]
+        self.counts = np.array([[len(cell) for cell in line] for line in cells])
+        self.means, self.stds = (
+            np.array([[f(cell) if len(cell) else np.nan for cell in line] for line in cells])
+            for f in (np.mean, np.std)
+        )
+
+    def text(self) -> str:
+        """Return the table for the terminal."""
+        lines = [('accuracy %', *self.networks)]
+        for name, means, stds in zip(self.names, self.means, self.stds, strict=True):
+            cells = zip(means, stds, strict=True)
+            lines.append(
+                (name, *('-' if np.isnan(mean) else f'{mean:.1f} ± {std:.1f}' for mean, std in cells))
+            )
+        return aligned(lines)
+
+    def write_csv(self, path: Path) -> None:
+        """Write one line a set and network. Raises UserError if that fails."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(('set', 'network', 'mean', 'std', 'num_networks'))
+        for (row, column), mean in np.ndenumerate(self.means):
+            if not np.isnan(mean):
+                std = f'{self.stds[row, column]:.3f}'
+                number = self.counts[row, column]
+                writer.writerow((self.names[row], self.networks[column], f'{mean:.3f}', std, number))
+        write_atomic(path, text.getvalue().encode())
