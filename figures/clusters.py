@@ -78,7 +78,9 @@ def main(argv=None):
     parser = base_parser(__doc__)
     add_clusters(parser)
     parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
-    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+    )
     args = parse(parser, argv)
     data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
     members, features = clusters_of(data, args)

@@ -148,7 +148,9 @@ def main(argv=None):
     parser.add_argument(
         '--window', type=positive, default=25, help='iterations to average over (default: 25)'
     )
-    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+    )
     args = parser.parse_args(argv)
     groups = group(args.runs, args.by)
     if args.figure != 'accuracy':

@@ -68,7 +68,9 @@ def main(argv=None):
     parser.add_argument('files', nargs='+', type=Path, help='result files')
     parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
     parser.add_argument('--num_real', type=natural, default=1000, help='real images (default: %(default)s)')
-    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+    )
     args = parse(parser, argv)
     data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
     if args.class_idx >= data.num_classes:

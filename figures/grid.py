@@ -69,7 +69,9 @@ def draw(results: list[dict], out: Path, num: int) -> None:
 def main(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('files', nargs='+', type=Path, help='result files')
-    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+    )
     parser.add_argument('--num', type=positive, default=10, help='images a class (default: %(default)s)')
     args = parser.parse_args(argv)
     draw([load_result(path) for path in args.files], args.out, args.num)

@@ -35,7 +35,9 @@ def draw(table: NetworksTable, out: Path) -> None:
 def main(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('files', nargs='+', type=Path, help='result files')
-    parser.add_argument('--out', type=Path, required=True, help='the picture to write (.png, .pdf or .svg)')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+    )
     args = parser.parse_args(argv)
     draw(NetworksTable(args.files), args.out)
 

@@ -22,10 +22,15 @@ def colors_of(labels: list[str]) -> dict[str, str]:
 
 
 def save(figure, out: Path) -> None:
-    """Write figure to out, in the format that its name says, and close it. Raises UserError if that fails."""
+    """Write figure to out, in the format that its name says, and close it; beside a PNG also as PDF, vectors.
+
+    Raises UserError if that fails.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=150)
+        if out.suffix == '.png':
+            figure.savefig(out.with_suffix('.pdf'), dpi=150)
     except (OSError, ValueError) as error:
         raise UserError(f'{out} cannot be written ({error})') from error
     finally:

@@ -158,6 +158,7 @@ def test_heat_map_joins_the_files_of_a_set(tmp_path):
     assert np.allclose(table.means, [[60, 40, 30], [20, np.nan, np.nan]], equal_nan=True)
     heatmap.main([*map(str, files), '--out', str(tmp_path / 'map.png')])
     assert plt.imread(tmp_path / 'map.png')[..., :3].std() > 0.1
+    assert (tmp_path / 'map.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_sets_stand_among_the_real_images(digits, tmp_path, capsys):

@@ -1,0 +1,63 @@
+"""The fast path on a GPU against the textbook loop there, at every precision; state; one run."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import main as main_script
+from data import load
+from device import Rng, set_up_device
+from methods import textbook
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
+ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
+
+
+@pytest.fixture(scope='module')
+def on_gpu():
+    return load('Digits', device=set_up_device('cuda', 'fp32'))
+
+
+@pytest.fixture
+def make(make_method, on_gpu):
+    def made(name='DC', seed=0, **keywords):
+        return make_method(name, data=on_gpu, rng=Rng('cuda', seed), **keywords)
+
+    yield made
+    set_up_device('cuda', 'fp32')
+
+
+@pytest.mark.parametrize('keywords', [{}, {'dsa_strategy': ALL_OPERATIONS, 'init': 'real'}])
+def test_fp32_equals_the_textbook(make, keywords):
+    ours, slow = make(**keywords), make(**keywords)
+    for _ in range(2):
+        assert ours.step()['loss'] == pytest.approx(textbook.iteration(slow), rel=1e-4)
+    assert (ours.image_syn - slow.image_syn).norm() < 1e-4 * slow.image_syn.norm()
+
+
+@pytest.mark.parametrize(('precision', 'bound'), [('tf32', 0.02), ('bf16', 0.05)])
+def test_other_precisions_move_the_gradient_little(make, precision, bound):
+    exact = make(outer_loop=1, model='ConvNetD2')
+    exact.step()
+    set_up_device('cuda', precision)
+    other = make(outer_loop=1, model='ConvNetD2', precision=precision)
+    other.step()
+    assert (exact.image_syn.grad - other.image_syn.grad).norm() < bound * exact.image_syn.grad.norm()
+
+
+@pytest.mark.parametrize('name', ['DC', 'DM', 'DD'])
+def test_state_goes_on_in_another_instance(make, name):
+    method, other = make(name), make(name, seed=9)
+    method.step()
+    other.load_state_dict(copy.deepcopy(method.state_dict()))
+    assert method.step()['loss'] == pytest.approx(other.step()['loss'], rel=1e-5)
+    assert torch.allclose(method.image_syn, other.image_syn, atol=1e-4)
+
+
+def test_a_run_learns(tmp_path):
+    line = '--dataset Digits --model ConvNetD1 --num_exp 1 --num_eval 2 --epoch_eval_train 100 --Iteration 30'
+    main_script.main(f'{line} --device cuda --eval_every 0 --save_path {tmp_path}'.split())
+    result = torch.load(next(tmp_path.glob('*/res_*.pt')), weights_only=True)
+    assert np.mean(result['accs_all_exps']['ConvNetD1']) > 0.8
