@@ -117,7 +117,7 @@ class Gradients:
 
     def _chunks(self, images, c):
         """Yield (images, labels, weights), weights summing to 1."""
-        labels = torch.as_tensor(c, device=images.device).expand(len(images))
+        labels = c if torch.is_tensor(c) else torch.full((len(images),), c, device=images.device)
         weights = images.new_full((len(images),), 1 / len(images))
         return chunks(self.size, self.compile, images, labels, weights)
 
@@ -140,8 +140,9 @@ class Embeddings:
         """Return the mean embedding (K, D) of the images (N, C, H, W) of each class."""
         parts = [self.embed(self.net, part, self.precision) for (part,) in self._chunks(images)]
         features = torch.cat(parts)[: len(images)]
-        sums = features.new_zeros(num_classes, features.shape[1]).index_add_(0, labels, features)
-        return sums / torch.bincount(labels, minlength=num_classes)[:, None]
+        sums, counts = (features.new_zeros(num_classes, size) for size in (features.shape[1], 1))
+        sums.index_add_(0, labels, features)
+        return sums / counts.index_add_(0, labels, features.new_ones(len(images), 1))
 
     def of_images(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
         """Return ∇x Σ_n <embedding of image n, directions[n]> (N, C, H, W), directions (N, D)."""

@@ -66,6 +66,20 @@ def environment(device: torch.device) -> dict:
     }
 
 
+def is_running(folder: Path) -> bool:
+    """Tell whether a process is writing the run in folder now (False where files cannot be locked)."""
+    if not fcntl:
+        return False
+    try:
+        with open(folder / 'lock') as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 class Stopped(SystemExit):
     """SIGINT or SIGTERM arrived, and everything is saved; the exit code is 128 + the signal's number."""
 

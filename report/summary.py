@@ -14,6 +14,7 @@ import numpy as np
 
 from errors import UserError
 from evaluation.judge import protocol
+from runfolder import is_running
 from storage import label_of, load_result, write_atomic
 
 SETTINGS = (
@@ -105,13 +106,20 @@ def collect(folder: Path) -> tuple[list[dict], list[str], list[str]]:
 
 
 def state_of(run: Path) -> str:
-    """Return one line on an unfinished run: how far it is."""
-    records = [line for line in (run / 'log.jsonl').read_text().splitlines() if line.endswith('}')]
-    losses = [record for record in map(json.loads, records) if 'loss' in record]
-    if not losses:
-        return f'{run.name}: no iteration yet'
-    last = losses[-1]
-    return f'{run.name}: set {last["exp"]}, iteration {last["iteration"]}, loss {last["loss"]:.2f}'
+    """Return one line on an unfinished run: how far it is, and whether a process is at it."""
+    lines = (run / 'log.jsonl').read_text().splitlines()
+    records = [json.loads(line) for line in lines if line.endswith('}')]
+    losses = [record for record in records if 'loss' in record]
+    judged = [record for record in records if 'accs' in record]
+    parts = ['no iteration yet']
+    if losses:
+        last = losses[-1]
+        parts = [f'set {last["exp"]}, iteration {last["iteration"]}, loss {last["loss"]:.2f}']
+    if judged:
+        mean = 100 * np.mean(next(iter(judged[-1]['accs'].values())))
+        parts.append(f'{mean:.2f} % at iteration {judged[-1]["iteration"]}')
+    parts.append('running' if is_running(run) else 'stopped')
+    return f'{run.name}: {", ".join(parts)}'
 
 
 def read(path: Path) -> list[dict]:

@@ -1,6 +1,7 @@
 """The report: rows hold what runs gave, tables pool and compare them, broken runs are named and left out."""
 
 import csv
+import fcntl
 import shutil
 
 import numpy as np
@@ -70,6 +71,14 @@ def test_rows_hold_what_the_runs_gave(runs):
     assert row['set_means'].split() == [f'{part.mean():.3f}' for part in accs.reshape(2, 2)]
     assert row['command'].startswith('python ') and '--Iteration 2' in row['command']
     assert row['num_cluster'] == row['draw'] == '' and row['protocol'] == 'dc' and row['epochs'] == '2'
+
+
+def test_unfinished_runs_say_how_far_they_are(runs):
+    (line,) = collect(runs)[1]
+    assert line.startswith('begun: set 1, iteration 2, loss ') and line.endswith(' % at iteration 2, stopped')
+    with (runs / 'begun' / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert collect(runs)[1][0].endswith(', running')
 
 
 def test_cluster_flags_count_for_clustered_methods_only():
