@@ -136,6 +136,7 @@ def draw_accuracy(groups: dict, window: int, out: Path) -> None:
     save(figure, out)
 
 
+LOGGED = {'loss': 'loss', 'norms': 'grad_norm_real'}  # what a figure needs of every iteration
 FIGURES = {'loss': draw_loss, 'norms': draw_norms, 'accuracy': draw_accuracy}
 
 
@@ -153,8 +154,11 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     groups = group(args.runs, args.by)
-    if args.figure != 'accuracy':
+    if args.figure in LOGGED:
         groups = {label: [iterations(records) for records in sets] for label, sets in groups.items()}
+        for label, sets in groups.items():
+            if not all(records and LOGGED[args.figure] in records[0] for records in sets):
+                raise UserError(f'{label} logged no {LOGGED[args.figure]}; draw {args.figure} without it')
     FIGURES[args.figure](groups, args.window, args.out)
 
 

@@ -111,6 +111,19 @@ def test_norms_need_a_convolution(runs, tmp_path):
     assert not (tmp_path / 'a.png').exists()
 
 
+def test_runs_that_logged_no_norms_are_named(runs, tmp_path, capsys):
+    log = runs[2] / 'log.jsonl'
+    log.write_text(log.read_text().replace('grad_norm', 'other'))
+    with pytest.raises(SystemExit) as exit_:
+        curves.main(['norms', *map(str, runs), '--out', str(tmp_path / 'a.png')])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and 'BS stratified logged no grad_norm_real' in error
+    log.write_text('{"exp": 0, "iteration": 0, "accs": {"MLP": [0.5]}}\n')  # a coreset
+    with pytest.raises(SystemExit):
+        curves.main(['loss', *map(str, runs), '--out', str(tmp_path / 'a.png')])
+    assert 'BS stratified logged no loss' in capsys.readouterr().err
+
+
 def test_curves_of_a_real_method(make_method, tmp_path, capsys):
     method, folder = make_method(ipc=1, outer_loop=1), tmp_path / 'run'
     folder.mkdir()
