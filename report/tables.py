@@ -120,18 +120,27 @@ def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
     return line + (f' --draw {cell["draw"]}' if cell['draw'] != 'cluster' else '')
 
 
+def origin(row: dict) -> str:
+    """Return protocol, precision, minutes, device and commit of a run."""
+    minutes = float(row['condense_minutes']) + float(row['judge_minutes'])
+    how = f'protocol {row["protocol"]}, {row["epochs"]} epochs, seed {row["seed"]}, {row["precision"]}'
+    return f'{how}, {minutes:.0f} minutes on {row["device"]}, commit {row["commit"]}'
+
+
 def table(title: str, cells: dict[str, dict], rows: list[dict], papers: list[dict], study: dict) -> str:
-    """Return one table of the study and the commands of its empty cells."""
+    """Return one table of the study, where its cells come from, and the commands of those that are empty."""
     lines = [f'## {title}', '', f'| | ipc {" | ipc ".join(IPCS)} |', '|---' * 4 + '|']
-    missing = []
+    origins, missing = [], []
     for label, cell in cells.items():
         texts = []
         for ipc in IPCS:
             ours = matching(rows, PLAIN | study | cell | {'ipc': ipc})
             texts.append(cell_text(ours, paper_of(cell, ipc, papers, study['dataset'])))
+            origins += [f'- {label}, ipc {ipc}: {origin(row)}' for row in ours]
             if not ours:
                 missing.append(command_of(cell, ipc, study))
         lines.append(f'| {label} | {" | ".join(texts)} |')
+    lines += ['', *origins] if origins else []
     if missing:
         lines += ['', 'Not run yet:', '```', *missing, '```']
     return '\n'.join(lines)
@@ -189,7 +198,8 @@ def with_numbers(text: str, rows: list[dict], papers: list[dict]) -> str:
     before, rest = text.split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     title = 'Table 1: methods'
-    lines = table(title, TABLES[title], rows, papers, STUDY).split('\n\nNot run yet')[0].splitlines()[2:]
+    lines = table(title, TABLES[title], rows, papers, STUDY).splitlines()
+    lines = [line for line in lines if line.startswith('|')]
     return '\n'.join([before + MARKS[0], *lines, MARKS[1] + after])
 
 
@@ -200,7 +210,8 @@ Test accuracy in %, mean ± population standard deviation over networks, "sets x
 published value. * marks a difference of more than two standard errors (over sets; with a single set, the
 deviation of its networks stands in; published cells count as 5 sets, of deviation 0.5 where none is
 given). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000 epochs with
-the DSA strategy; always the last epoch. What was found: [log.md](log.md).
+the DSA strategy; always the last epoch. Minutes are those of the clock: other work on the machine, and times in which
+a run was suspended, are in them. What was found: [log.md](log.md).
 """
 
 

@@ -49,6 +49,10 @@ def row_of(method='DC', mean=28.0, std=0.5, sets='28.0', num=20, **changes):
     row |= {'mean': str(mean), 'std': str(std), 'set_means': sets, 'num_networks': str(num), 'seed': '0'}
     row |= {
         'protocol': 'dc',
+        'epochs': '300',
+        'precision': 'bf16',
+        'device': 'a CPU',
+        'commit': 'abc',
         'condense_minutes': '1.0',
         'judge_minutes': '2.0',
         'command': f'python {method}',
@@ -131,6 +135,7 @@ def test_the_page_has_every_table_and_the_commands_of_empty_cells():
     page = results_page(rows, published(main_report.PUBLISHED))
     assert '| DC | **28.0 ± 0.5**, 1 x 20 (28.3 ± 0.5) | not run (44.9 ± 0.5)' in page
     assert page.count('**27.5 ± 0.5**') == 3  # in all three tables of the study
+    assert '- DC, ipc 1: protocol dc, 300 epochs, seed 0, bf16, 3 minutes on a CPU, commit abc' in page
     assert '**11.1' not in page and '11.10 ± 0.50' in page  # a short run is no cell of the study
     assert 'python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 5 --ipc 10' in page
     assert 'ipc 1: BS - DC = -0.50 points; 1 and 1 sets are too few' in page
