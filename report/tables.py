@@ -210,8 +210,8 @@ Test accuracy in %, mean ± population standard deviation over networks, "sets x
 published value. * marks a difference of more than two standard errors (over sets; with a single set, the
 deviation of its networks stands in; published cells count as 5 sets, of deviation 0.5 where none is
 given). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000 epochs with
-the DSA strategy; always the last epoch. Minutes are those of the clock: other work on the machine, and times in which
-a run was suspended, are in them. What was found: [log.md](log.md).
+the DSA strategy; always the last epoch. Minutes are those of the clock: other work on the machine, and
+times in which a run was suspended, are in them. What was found: [log.md](log.md).
 """
 
 
