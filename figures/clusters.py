@@ -5,6 +5,7 @@ python -m figures.clusters --dataset Digits --layer_idx 3 --num_cluster 5 --clas
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
@@ -13,7 +14,7 @@ from data import Data, load
 from device import set_up_device
 from errors import UserError
 from extractor import extractor_path, layer_features, load_extractor
-from figures.style import plt, save
+from figures.style import plt, save, tile
 from flags import add_clusters, base_parser, natural
 from storage import file_hash
 from utils import Arguments, parse, script
@@ -21,16 +22,10 @@ from utils import Arguments, parse, script
 PER_ROW, MAX_ROWS = 12, 10
 
 
-def montage(data: Data, members: list[list[int]]) -> torch.Tensor:
+def montage(data: Data, members: list[list[int]]) -> np.ndarray:
     """Return (H, W, 3): the first images of each cluster, those nearest to its centre, a row a cluster."""
-    gap, rows = max(1, data.shape[2] // 16), []
-    for part in members[:MAX_ROWS]:
-        index = torch.tensor(part[:PER_ROW], device=data.device)
-        images = data.pixels_train[index].float().cpu().expand(-1, 3, -1, -1) / 255
-        blank = torch.ones(PER_ROW - len(images), *images.shape[1:])
-        images = torch.nn.functional.pad(torch.cat([images, blank]), [gap] * 4, value=1.0)
-        rows.append(torch.cat([*images], dim=2))  # (3, H, PER_ROW * W)
-    return torch.cat(rows, dim=1).permute(1, 2, 0)
+    chosen = [torch.tensor(part[:PER_ROW], device=data.device) for part in members[:MAX_ROWS]]
+    return tile([data.pixels_train[index].float().cpu() / 255 for index in chosen])
 
 
 def draw(
@@ -42,9 +37,9 @@ def draw(
     )
     label = torch.cat([torch.full((len(part),), j) for j, part in enumerate(members)])
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout='constrained')
-    left.imshow(montage(data, members).numpy(), interpolation='nearest')
-    height = data.shape[1] + 2 * max(1, data.shape[2] // 16)
-    shown = range(min(len(members), MAX_ROWS))
+    picture, shown = montage(data, members), range(min(len(members), MAX_ROWS))
+    left.imshow(picture, interpolation='nearest')
+    height = len(picture) / len(shown)
     left.set_yticks([height * (j + 0.5) for j in shown], [f'{j} ({len(members[j])})' for j in shown])
     left.set_ylabel('cluster (members)')
     left.set_title(f'{title}: images nearest to each centre', fontsize=10)

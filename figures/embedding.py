@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from data import Data, load
 from device import set_up_device
 from errors import UserError
-from extractor import LAYERS, extractor_path, features_of, load_extractor
+from extractor import extractor_path, features_of, load_extractor
 from figures.style import colors_of, plt, save
 from flags import add_clusters, base_parser, natural
 from storage import label_of, load_result
@@ -52,8 +52,9 @@ def draw(points: np.ndarray, counts: list[int], labels: list[str], title: str, o
     figure, axis = plt.subplots(figsize=(5.2, 4.4), layout='constrained')
     axis.scatter(*parts[0].T, s=6, color='0.75', label='real')
     colors = colors_of(labels)
-    for marker, label, part in zip('o^sDv*X' * 3, labels, parts[1:], strict=False):
-        axis.scatter(*part.T, s=60, color=colors[label], marker=marker, edgecolor='black', label=label)
+    for number, (label, part) in enumerate(zip(labels, parts[1:], strict=True)):
+        style = {'color': colors[label], 'marker': 'o^sDv*X'[number % 7], 'edgecolor': 'black'}
+        axis.scatter(*part.T, s=160 * 0.6**number, label=label, **style)  # smaller ones on top
     axis.set(xticks=[], yticks=[])
     axis.set_title(title, fontsize=10)
     axis.spines[:].set_visible(False)
@@ -77,7 +78,7 @@ def main(argv=None):
         raise UserError(f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}')
     sets = images_of(args.files, data, args.class_idx)
     points, counts = embed(data, sets, args)
-    title = f'{data.name}, class {data.class_names[args.class_idx]}, features of {LAYERS[args.layer_idx]}'
+    title = f'{data.name}, class {data.class_names[args.class_idx]}, features of layer {args.layer_idx}'
     draw(points, counts, list(sets), title, args.out)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from figures.style import plt, save
+from figures.style import plt, save, tile
 from flags import Parser, positive
 from readers import DATASETS
 from storage import label_of, load_result
@@ -23,10 +23,7 @@ def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
     mean = torch.tensor(result.get('mean', [0.5])).view(1, -1, 1, 1)
     std = torch.tensor(result.get('std', [0.25])).view(1, -1, 1, 1)
     images = (images * std + mean).clamp(0, 1)
-    images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-    gap = max(1, images.shape[-1] // 16)
-    images = torch.nn.functional.pad(images, [gap] * 4, value=1.0)
-    rows = [torch.cat([*images[labels == c][:num]], dim=2) for c in labels.unique()]  # (3, H, num * W)
+    rows = [images[labels == c][:num] for c in labels.unique()]
     args = result.get('args', {})
     accs = [value for values in result.get('accs_all_exps', {}).values() for value in values]
     title = f'{label_of(args)}, {len(labels) // len(rows)} per class' + (
@@ -36,7 +33,7 @@ def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
     names = (
         list(source.class_names) if source and source.class_names else [str(int(c)) for c in labels.unique()]
     )
-    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy(), title, names
+    return tile(rows), title, names
 
 
 def draw(results: list[dict], out: Path, num: int) -> None:

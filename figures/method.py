@@ -13,20 +13,12 @@ from sklearn.decomposition import PCA
 from data import Data, load
 from device import set_up_device
 from figures.clusters import clusters_of
-from figures.style import plt, save
+from figures.style import plt, save, tile
 from flags import add_clusters, base_parser, natural
 from storage import load_result
 from utils import parse, script
 
 CHOSEN, OTHERS = 'tab:orange', '0.6'
-
-
-def tile(pictures: torch.Tensor, per_row: int) -> np.ndarray:
-    """Return pictures (N, C, H, W) in [0, 1] as one array (H', W', 3), per_row in a row, white between."""
-    gap = max(1, pictures.shape[-1] // 16)
-    pictures = torch.nn.functional.pad(pictures.expand(-1, 3, -1, -1), [gap] * 4, value=1.0)
-    rows = [torch.cat([*part], dim=2) for part in pictures.split(per_row) if len(part) == per_row]
-    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
 
 
 class Sheet:
@@ -69,7 +61,7 @@ def draw_step(sheet: Sheet, image_syn: torch.Tensor) -> None:
     """Draw the lower half: one matching step on image_syn (1, C, H, W)."""
     sheet.page.axhline(2.5, 0.01, 0.99, color='0.8', linewidth=0.8)
     sheet.text(0.15, 2.22, 'each step, class by class', ha='left', weight='bold')
-    sheet.picture(0.3, 0.5, 1.3, tile(image_syn, 1), 'synthetic images')
+    sheet.picture(0.3, 0.5, 1.3, tile([image_syn]), 'synthetic images')
     sheet.box(3.2, 1.15, r'network $\theta$')
     sheet.box(
         5.4,
@@ -98,7 +90,7 @@ def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: 
     sheet = Sheet(10.6, 5.0)
     sheet.text(0.15, 4.72, 'once, for every class', ha='left', weight='bold')
     sheet.picture(
-        0.2, 3.0, 1.5, tile(real(everything[:: len(everything) // 36][:36]), 6), 'all images of a class'
+        0.2, 3.0, 1.5, tile(real(everything[:: len(everything) // 36][:36]).split(6)), 'all images of a class'
     )
     sheet.box(3.2, 3.75, 'ResNet18, trained on the data set\nblock $l$, average pooled')
     scatter = sheet.axes(4.9, 3.0, 2.1, 1.5, 'features, $k$ clusters by K-Means')
@@ -116,7 +108,7 @@ def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: 
     sheet.arrow((7.05, 3.75), (8.5, 3.75), color=CHOSEN)
     sheet.text(7.75, 3.85, 'draw one cluster', color=CHOSEN)
     batch = torch.tensor(members[chosen][:16], device=data.device)
-    sheet.picture(8.6, 3.0, 1.5, tile(real(batch), 4), 'real batch: its members')
+    sheet.picture(8.6, 3.0, 1.5, tile(real(batch).split(4)), 'real batch: its members')
 
     draw_step(sheet, image_syn)
     save(sheet.figure, out)

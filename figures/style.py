@@ -1,8 +1,11 @@
-"""What all figures share: colours that the colour-blind can tell apart (Okabe & Ito, 2008), and saving."""
+"""What all figures share: colours that the colour-blind can tell apart (Okabe & Ito, 2008), tiles, saving."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
+import torch
 
 from errors import UserError
 
@@ -19,6 +22,20 @@ def colors_of(labels: list[str]) -> dict[str, str]:
     free = [color for color in OKABE_ITO if color not in taken.values()]
     others = [label for label in labels if label not in taken]
     return taken | {label: free[position % len(free)] for position, label in enumerate(others)}
+
+
+def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return rows of pictures, each (N, C, H, W) in [0, 1], as one picture (H', W', 3).
+
+    White between them, and where a row is shorter than the longest.
+    """
+    gap, longest = max(1, rows[0].shape[-1] // 16), max(map(len, rows))
+    lines = []
+    for pictures in rows:
+        blank = pictures.new_ones(longest - len(pictures), *pictures.shape[1:])
+        pictures = torch.cat([pictures, blank]).expand(-1, 3, -1, -1)
+        lines.append(torch.cat([*torch.nn.functional.pad(pictures, [gap] * 4, value=1.0)], dim=2))
+    return torch.cat(lines, dim=1).permute(1, 2, 0).numpy()
 
 
 def save(figure, out: Path) -> None:

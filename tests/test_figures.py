@@ -9,7 +9,7 @@ import torch
 from errors import UserError
 from figures import curves, embedding, heatmap
 from figures.curves import draw_lines, group, iterations, read_records, smooth
-from figures.style import FIXED, OKABE_ITO, colors_of, plt
+from figures.style import FIXED, OKABE_ITO, colors_of, plt, tile
 from networks import make_network
 from report.networks import NetworksTable
 
@@ -35,6 +35,16 @@ def runs(tmp_path):
         write_run(tmp_path / 'dc1', 'DC', 1, [6.0, 4.0], num_cluster=10),
         write_run(tmp_path / 'bs', 'BS', 0, [8.0, 8.0, 8.0], draw='stratified', num_cluster=10),
     ]
+
+
+def test_tiles_stand_in_rows_white_where_one_is_short():
+    rows = [torch.zeros(3, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5)]
+    picture = tile(rows)
+    assert picture.shape == (20, 30, 3)  # a pixel of white around each
+    assert (picture[1:9, 11:19] == 0).all() and (picture[11:19, 1:9] == 0.5).all()
+    assert (picture[10:, 10:] == 1).all() and (picture[:, 9:11] == 1).all()
+    color = torch.rand(1, 3, 8, 8)
+    assert np.allclose(tile([color])[1:9, 1:9], color[0].permute(1, 2, 0))
 
 
 def test_smooth_is_a_trailing_mean():
