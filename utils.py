@@ -117,13 +117,17 @@ def _run_name(parser, values, defaults):
     return '_'.join(stem + [part.replace('/', '-') for part in extra])
 
 
+def silence() -> None:
+    """Drop the warning that torch's own module of forward derivatives gives of itself when first used."""
+    warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+
+
 def script(main):
     """Wrap main(argv=None): a user's mistake ends in one line on stderr and exit code 2, Ctrl-C in 130."""
 
     @functools.wraps(main)
     def wrapped(argv=None):
-        # torch's own module of forward derivatives warns of itself when it is first used.
-        warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+        silence()
         try:
             return main(argv)
         except UserError as error:

@@ -13,6 +13,7 @@ from compiling import forward_operations
 from data import Data, load
 from device import peak_memory, set_up_device
 from networks import make_network
+from utils import silence
 
 QUANTITIES = ('match', 'inner_epoch', 'judge_epoch', 'test')
 SECONDS = 30  # a quantity is repeated at least twice, and no more once it has taken so long
@@ -38,6 +39,7 @@ def timed(function, device: torch.device) -> float:
 
 def child(pipe, name, method, ipc, options):
     """Measure one contestant and send {quantity: {first, seconds}, peak_memory_mib} through pipe."""
+    silence()
     if name.startswith('ours'):
         device = set_up_device(options['device'], name.split()[1])
     else:  # as it comes: without our way of setting up the allocator
