@@ -44,7 +44,12 @@ TABLES = {
         )
     }
     | {'mask': {'method': 'DC', 'protocol': 'dc', 'other': 'mask_quantile=0.9975 reduce=mask'}},
-    'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)},
+    'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)}
+    | {
+        f'DC, batches as large as of k {k}': BS
+        | {'method': 'DC', 'num_cluster': k, 'equal_batch': 'True', 'protocol': 'dc'}
+        for k in ('20', '25')
+    },
     'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': str(layer)} for layer in range(4)},
 }
 
@@ -93,7 +98,7 @@ def cell_text(ours: list[dict], paper: list[dict]) -> str:
 
 def paper_of(cell: dict, ipc: str, papers: list[dict], dataset: str) -> list[dict]:
     """Return the published value of a cell in a list, or an empty one."""
-    if cell.get('draw') == 'stratified' or cell.get('other'):
+    if cell.get('draw') == 'stratified' or cell.get('other') or cell.get('equal_batch'):
         return []
     keys = ('method', 'num_cluster', 'layer_idx')
     known = {key: cell.get(key, '') for key in keys} | {'dataset': dataset, 'ipc': ipc}
@@ -113,6 +118,8 @@ def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
         data += f' --Iteration {study["Iteration"]}'
     if not cell['method'].startswith('BS'):
         other = ''.join(f' --{part}'.replace('=', ' ') for part in cell.get('other', '').split())
+        if cell.get('equal_batch'):
+            other += f' --equal_batch --layer_idx {cell["layer_idx"]} --num_cluster {cell["num_cluster"]}'
         return f'python main.py {data} --method {cell["method"]} --ipc {ipc}{other}'
     line = f'python main_BS.py {data} --layer_idx {cell["layer_idx"]}'
     line += f' --num_cluster {cell["num_cluster"]} --ipc {ipc}'

@@ -145,6 +145,8 @@ def test_commands_fill_their_cells():
     assert command_of({'method': 'random'}, '1').startswith('python main_eval.py --synset random')
     line = command_of(bs_row() | {'method': 'BS-DSA', 'draw': 'stratified'}, '50')
     assert line.endswith('--num_cluster 20 --ipc 50 --method DSA --draw stratified')
+    line = command_of(bs_row() | {'method': 'DC', 'equal_batch': 'True'}, '1')
+    assert line.endswith('--method DC --ipc 1 --equal_batch --layer_idx 3 --num_cluster 20')
 
 
 def test_tables_of_another_data_set():
