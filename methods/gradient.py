@@ -40,7 +40,6 @@ def freeze_batchnorm(net: torch.nn.Module, images: torch.Tensor) -> None:
 class ClassGradients(NamedTuple):
     """What a matching step knows of a class before its images move."""
 
-    rows: slice  # of the class in the synthetic set
     image_syn: torch.Tensor
     seen: torch.Tensor  # image_syn as augmented
     grads_real: list[torch.Tensor]
@@ -157,8 +156,7 @@ class GradientMatching:
     def _gradients(self, c):
         """Return the ClassGradients of class c, and log their norms."""
         index = self.sampler.draw(c, self.batch_real, self.rng, self.iteration)
-        rows = slice(c * self.ipc, (c + 1) * self.ipc)
-        image_syn = self.image_syn[rows].detach().requires_grad_()
+        image_syn = self.image_syn[self._rows(c)].detach().requires_grad_()
         transform = self.augmentation.draw()  # one draw for both batches: siamese
         image_real = transform(self.data.images(index))
         grads_real, loss_real = self.gradients_real.of_weights(image_real, c, self.precision)
@@ -169,7 +167,10 @@ class GradientMatching:
         self.totals[1:] += torch.stack(norms)
         self.losses += torch.stack([loss_syn, loss_real])
         self.num_real += len(index)
-        return ClassGradients(rows, image_syn, seen, grads_real, grads_syn)
+        return ClassGradients(image_syn, seen, grads_real, grads_syn)
+
+    def _rows(self, c):
+        return slice(c * self.ipc, (c + 1) * self.ipc)
 
     def _compare(self, grads_syn, grads_real, weight=1):
         """Return the derivative of the distance of two gradients for the synthetic one, and log weight times
@@ -182,7 +183,7 @@ class GradientMatching:
     def _pull(self, c, gradients, direction):
         """Write the gradient for the images of class c, whose weight gradient is to move along direction."""
         image_grad = self.gradients_syn.of_images(gradients.seen.detach(), c, direction)
-        (self.image_syn.grad[gradients.rows],) = torch.autograd.grad(
+        (self.image_syn.grad[self._rows(c)],) = torch.autograd.grad(
             gradients.seen, gradients.image_syn, image_grad
         )
 

@@ -25,7 +25,7 @@ def pooled(pool, size: int, grads_syn: Gradient, grads_real: Gradient, quantile:
 def masked(grads_syn: Gradient, grads_real: Gradient, quantile: float):
     """Keep of both gradients the entries where the real one's magnitude is above its quantile in its weight.
 
-    At least one entry of a weight is kept; all others become 0 on both sides.
+    All others become 0 on both sides; so do entries that equal the quantile.
     """
     kept_syn, kept_real = [], []
     for syn, real in zip(grads_syn, grads_real, strict=True):

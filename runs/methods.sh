@@ -6,8 +6,8 @@
 #   forgetting     13.5 ± 1.2    23.3 ± 1.0    23.3 ± 1.1
 #   DM             26.0 ± 0.8    48.9 ± 0.6    63.0 ± 0.4
 #   DD (AlexNet)                 36.8 ± 1.2
-# Choosing a coreset takes two minutes on two CPU cores and judging it 2, 6 and about 40 (ipc 1, 10, 50); a line of reductions
-# and levels takes half an hour; DM and DD are a GPU's work.
+# Not run yet; estimated on two CPU cores: two minutes to choose a coreset, 2, 6 and 40 to judge it (ipc 1, 10, 50), half an
+# hour a line of reductions and levels; DM and DD are a GPU's work.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
