@@ -1,4 +1,4 @@
-"""Time and memory of condensing CIFAR-10 with ConvNet, beside the textbook loop and the public reference.
+"""Time and memory of condensing with ConvNet, beside the textbook loop and the public reference.
 
     python bench.py --ipc 1 10 --method DC                       # 10 minutes on two CPU cores
     python bench.py --reference path/to/DatasetCondensation      # VICO-UoE/DatasetCondensation, cloned
@@ -84,7 +84,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument('--reference', type=Path, help='folder of the public reference implementation')
     parser.add_argument('--only_match', action='store_true', help='only the matching step, for its memory')
     parser.add_argument('--repeats', type=positive, default=7, help='default: %(default)s')
-    parser.add_argument('--data_path', default='data', help='folder of cifar10.npz (default: %(default)s)')
+    parser.add_argument('--dataset', default='CIFAR10', help='name or path (default: %(default)s)')
+    parser.add_argument('--data_path', default='data', help='folder of the data sets (default: %(default)s)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', type=Path, default='results/bench.csv', help='default: %(default)s')
 
@@ -95,16 +96,16 @@ def main(argv=None):
     add_arguments(parser)
     args = parser.parse_args(argv)
     device = set_up_device(args.device, 'fp32')
-    data, rate = load('CIFAR10', args.data_path, device=device), rates(device)
+    data, rate = load(args.dataset, args.data_path, device=device), rates(device)
     if args.reference:
         reference_modules(args.reference)
     names = [
         f'ours {name}' for name in args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])
     ]
     names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
-    options = {key: getattr(args, key) for key in ('device', 'data_path', 'reference', 'compile', 'repeats')}
-    options['quantities'] = QUANTITIES[:1] if args.only_match else QUANTITIES
-    facts = environment(device) | {'machine': platform.machine(), 'compile': args.compile}
+    options = vars(args) | {'quantities': QUANTITIES[:1] if args.only_match else QUANTITIES}
+    facts = environment(device) | {'machine': platform.machine()}
+    facts |= {'dataset': args.dataset, 'compile': args.compile}
     print('  '.join(f'{key}={value}' for key, value in facts.items()))
     print('  '.join(f'{key}={value:.3g}/s' for key, value in rate.items()))
     rows = []

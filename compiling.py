@@ -32,12 +32,14 @@ def images_seen(args: Arguments, num_classes: int, pool: tuple[str, ...]) -> int
     return args['num_exp'] * num_classes * (iterations * (matched + trained) + judged)
 
 
-def settle_compile(args: Arguments, data: Data, pool: tuple[str, ...]) -> Arguments:
+def settle_compile(args: Arguments, data: Data, pool: tuple[str, ...], epochs_on_all: int = 0) -> Arguments:
     """Return args with `compile` settled to True or False, and say which and why.
 
+    epochs_on_all: epochs that a network is trained on the whole training set first.
     auto: on the CPU from WORTH_IT operations on; on a GPU never, for nobody has measured it yet.
     """
-    work = 3 * forward_operations(args.model, data) * images_seen(args, data.num_classes, pool)
+    images = images_seen(args, data.num_classes, pool) + epochs_on_all * len(data.labels_train)
+    work = 3 * forward_operations(args.model, data) * images
     wanted = args.compile == 'on' or (
         args.compile == 'auto' and data.device.type == 'cpu' and work > WORTH_IT
     )

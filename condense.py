@@ -30,7 +30,7 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
     """
     pool = eval_pool(args.eval_mode, args.model)
     check_pool(pool, data)
-    args = settle_compile(args, data, pool)
+    args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
     if not list((Path(args.save_path) / args.run_name).glob('res_*.pt')):
         build(method_class, data, sampler, args, exp=0)  # a mistake shows here, before there is a folder
     with Run(args, data.device) as run:

@@ -48,6 +48,13 @@ def predict(net: nn.Module, images: torch.Tensor, precision: str) -> torch.Tenso
         return net(images).argmax(1)
 
 
+def loss_and_right(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str):
+    """Return the mean cross-entropy of images (N, C, H, W), and whether each is classified correctly (N,)."""
+    with autocast(images.device, precision):
+        outputs = net(images)
+    return F.cross_entropy(outputs.to(images.dtype), labels), outputs.argmax(1) == labels
+
+
 def embed(net: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
     """Return the penultimate features (N, D) of images (N, C, H, W)."""
     with autocast(images.device, precision):

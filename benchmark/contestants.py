@@ -129,10 +129,7 @@ class Reference:
             real = self.images[members[torch.randperm(len(members), device=members.device)[:256]]]
             syn = self.image_syn[c * self.ipc : (c + 1) * self.ipc]
             if self.args.dsa:
-                real, syn = (
-                    self.code.DiffAugment(batch, self.args.dsa_strategy, seed=c, param=self.args.dsa_param)
-                    for batch in (real, syn)
-                )
+                real, syn = self._augment(real, c), self._augment(syn, c)
             label_real, label_syn = (
                 torch.full((len(batch),), c, device=self.data.device) for batch in (real, syn)
             )
@@ -145,6 +142,11 @@ class Reference:
         loss.backward()
         self.optimizer_img.step()
         loss.item()
+
+    def _augment(self, batch, c):
+        # Its way to share parameters, a[:] = a[0], torch no longer allows for one image, which needs none.
+        seed = c if len(batch) > 1 else -1
+        return self.code.DiffAugment(batch, self.args.dsa_strategy, seed=seed, param=self.args.dsa_param)
 
     def _epoch(self, optimizer):
         images, labels = copy.deepcopy(self.image_syn.detach()), copy.deepcopy(self.label_syn)

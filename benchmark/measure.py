@@ -44,7 +44,7 @@ def child(pipe, name, method, ipc, options):
         device = set_up_device(options['device'], name.split()[1])
     else:  # as it comes: without our way of setting up the allocator
         device = torch.device(options['device'])
-    data = load('CIFAR10', options['data_path'], device=device)
+    data = load(options['dataset'], options['data_path'], device=device)
     contestant = make(name, data, method, ipc, options['reference'], options['compile'])
     result = {}
     for quantity in options['quantities']:

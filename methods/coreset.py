@@ -9,17 +9,16 @@ Features are those of the extractor before its classifier, or of --feature_net t
 import functools
 
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from clusters import ensure_extractor
 from data import Data
-from device import Rng, autocast
+from device import Rng
 from errors import UserError
 from extractor import layer_features
 from methods.sampling import UniformSampler
 from networks import make_network
-from passes import embed
+from passes import choose, embed, loss_and_right
 
 EPOCHS = 10  # of the training whose forgetting is counted
 
@@ -84,30 +83,31 @@ def extractor_features(data: Data, cluster_path: str, extractor: str | None, epo
 
 
 @functools.lru_cache(maxsize=1)
-def trained_on_all(data: Data, model: str, lr: float, batch_size: int, seed: int, precision: str):
+def trained_on_all(
+    data: Data, model: str, lr: float, batch_size: int, seed: int, precision: str, compile: bool
+):
     """Train a network on all images; return it, and how often each training image was forgotten (N,)."""
     rng = Rng(data.device, seed, 'forgetting')
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
     optimizer = torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+    step = choose(loss_and_right, compile)
     right = torch.zeros(EPOCHS, len(data.labels_train), dtype=torch.bool, device=data.device)
     for epoch in tqdm(range(EPOCHS), f'{model} on all images'):
         order = torch.randperm(len(data.labels_train), generator=rng.device, device=data.device)
         for index in order.split(batch_size):
-            with autocast(data.device, precision):
-                outputs = net(data.images(index)).float()
-            right[epoch, index] = outputs.argmax(1) == data.labels_train[index]
             optimizer.zero_grad()
-            F.cross_entropy(outputs, data.labels_train[index]).backward()
+            loss, right[epoch, index] = step(net, data.images(index), data.labels_train[index], precision)
+            loss.backward()
             optimizer.step()
     return net.eval(), count_forgetting(right).cpu()
 
 
-def trained_features(data: Data, *settings) -> torch.Tensor:
+def trained_features(data: Data, *settings, precision: str, compile: bool) -> torch.Tensor:
     """Return the penultimate features (N, D) of the training set by the network of trained_on_all."""
-    net, _ = trained_on_all(data, *settings)
+    net, _ = trained_on_all(data, *settings, precision, compile)
     parts = (data.normalise(part) for part in data.pixels_train.split(500))
     with torch.inference_mode():
-        return torch.cat([embed(net, part, settings[-1]).cpu() for part in parts])
+        return torch.cat([embed(net, part, precision).cpu() for part in parts])
 
 
 class Coreset:
@@ -150,10 +150,11 @@ class FeatureCoreset(Coreset):
     def __init__(
         self, data: Data, sampler, *, ipc: int, rng: Rng, cluster_path: str, extractor: str | None,
         extractor_epochs: int | None, feature_net: str | None, lr_net: float, batch_train: int, seed: int,
-        precision: str,
+        precision: str, compile: bool,
     ):  # fmt: skip
         if feature_net:
-            self.features = trained_features(data, feature_net, lr_net, batch_train, seed, precision)
+            settings = feature_net, lr_net, batch_train, seed
+            self.features = trained_features(data, *settings, precision=precision, compile=compile)
         else:
             self.features = extractor_features(
                 data, cluster_path, extractor, extractor_epochs, seed, precision
@@ -179,11 +180,13 @@ class KMeansCentres(FeatureCoreset):
 class Forgetting(Coreset):
     """The images that a network forgets most often while it learns the whole training set."""
 
+    EPOCHS_ON_ALL = EPOCHS
+
     def __init__(
         self, data: Data, sampler, *, ipc: int, rng: Rng, model: str, lr_net: float, batch_train: int,
-        seed: int, precision: str,
+        seed: int, precision: str, compile: bool,
     ):  # fmt: skip
-        _, self.events = trained_on_all(data, model, lr_net, batch_train, seed, precision)
+        _, self.events = trained_on_all(data, model, lr_net, batch_train, seed, precision, compile)
         super().__init__(data, sampler, ipc=ipc, rng=rng)
 
     def choose(self, c, members):

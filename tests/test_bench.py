@@ -61,10 +61,10 @@ def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
     assert again is utils and hasattr(networks, 'make_network')
 
 
-def test_a_small_run(cifar_path, tmp_path, capsys):
-    line = '--ipc 1 --only_match --repeats 2 --no-compile --precision fp32 --no-textbook --data_path'
-    bench.main([*line.split(), cifar_path, '--out', str(tmp_path / 'bench.csv')])
+def test_a_small_run(tmp_path, capsys):
+    line = '--dataset Digits --ipc 1 --only_match --repeats 2 --no-compile --precision fp32 --no-textbook'
+    bench.main([*line.split(), '--out', str(tmp_path / 'bench.csv')])
     (row,) = csv.DictReader((tmp_path / 'bench.csv').open())
     assert row['contestant'] == 'ours fp32' and float(row['match']) > 0
-    assert float(row['peak_memory_mib']) > 100
+    assert float(row['peak_memory_mib']) > 100 and row['dataset'] == 'Digits'
     assert row['commit'] and row['torch'] == torch.__version__ and 'ours fp32' in capsys.readouterr().out

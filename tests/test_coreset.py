@@ -91,7 +91,7 @@ def test_features_of_a_class_choose_within_it(digits, tmp_path):
     net = make_network('ResNet18BN', 1, 10, (8, 8))
     torch.save({'net': net.state_dict(), 'accuracy': 0.1}, tmp_path / 'resnet.pt')
     settings = {'cluster_path': str(tmp_path), 'extractor': str(tmp_path / 'resnet.pt')}
-    settings |= {'extractor_epochs': None, 'seed': 0, 'precision': 'fp32'}
+    settings |= {'extractor_epochs': None, 'seed': 0, 'precision': 'fp32', 'compile': False}
     settings |= {'feature_net': None, 'lr_net': 0.01, 'batch_train': 256}
     coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
     with torch.inference_mode():
@@ -103,9 +103,10 @@ def test_features_of_a_class_choose_within_it(digits, tmp_path):
 
 def test_features_of_a_network_of_ones_own(digits):
     settings = {'cluster_path': '', 'extractor': None, 'extractor_epochs': None, 'seed': 0}
-    settings |= {'feature_net': 'ConvNetD1', 'lr_net': 0.01, 'batch_train': 256, 'precision': 'fp32'}
+    settings |= {'feature_net': 'ConvNetD1', 'lr_net': 0.01, 'batch_train': 256}
+    settings |= {'precision': 'fp32', 'compile': False}
     coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
-    net, _ = trained_on_all(digits, 'ConvNetD1', 0.01, 256, 0, 'fp32')
+    net, _ = trained_on_all(digits, 'ConvNetD1', 0.01, 256, 0, 'fp32', False)
     assert accuracy_of(net, digits) > 0.8
     members = digits.indices_class[7]
     with torch.inference_mode():

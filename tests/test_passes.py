@@ -158,6 +158,7 @@ def test_long_runs_are_compiled_and_short_ones_are_not(digits, capsys, monkeypat
     monkeypatch.setattr(compiling, 'has_compiler', lambda device: True)
     assert compiling.settle_compile(long, digits, ('ConvNet',)).compile is True
     assert compiling.settle_compile(short, digits, ('ConvNet',)).compile is False
+    assert compiling.settle_compile(short, digits, ('ConvNet',), epochs_on_all=10_000).compile is True
     assert compiling.settle_compile(args_of(compile='on'), digits, ('ConvNet',)).compile is True
     off = args_of(compile='off', num_eval=10_000)
     assert compiling.settle_compile(off, digits, ('ConvNet',)).compile is False
