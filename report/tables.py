@@ -19,6 +19,8 @@ PLAIN = {
 }
 BS = {'method': 'BS', 'num_cluster': '20', 'layer_idx': '3', 'draw': 'cluster', 'norm': 'True'}
 RANDOM = {'method': 'random', 'Iteration': '', 'protocol': 'dc'}
+SHORT = {'method': 'DC', 'protocol': 'dc', 'Iteration': '200'}
+ITERATIONS = {'random': '', 'herding': '0', 'kcenter': '0', 'kmeans': '0', 'forgetting': '0', 'DM': '20000'}
 TABLES = {
     'Table 1: methods': {
         'random real images': RANDOM,
@@ -29,21 +31,26 @@ TABLES = {
         'BS on DSA (k 20, layer 3)': BS | {'method': 'BS-DSA'},
     },
     'Coresets': {
-        name: {'method': name, 'Iteration': '0', 'protocol': 'dc'}
-        for name in ('herding', 'kcenter', 'kmeans', 'forgetting')
+        name: {'method': name, 'Iteration': value, 'protocol': 'dc'}
+        for name, value in ITERATIONS.items()
+        if value == '0'
     },
     'Distribution matching and dataset distillation': {
-        'DM (20000 iterations)': {'method': 'DM', 'Iteration': '20000', 'protocol': 'dsa'},
+        f'DM ({number} iterations)': {'method': 'DM', 'Iteration': number, 'protocol': 'dsa'}
+        for number in ('20000', '1000')
+    }
+    | {
         'DD (AlexNet)': {'method': 'DD', 'model': 'AlexNet', 'network': 'AlexNet', 'protocol': 'dc'},
     },
-    'Gradient reduction and levels (DC)': {
-        value: {'method': 'DC', 'protocol': 'dc', 'other': f'{flag}={value}'}
+    'Gradient reduction and levels (DC, 200 iterations)': {'none': SHORT}
+    | {
+        value: SHORT | {'other': f'{flag}={value}'}
         for flag, value in (
             *(('reduce', name) for name in ('avgpool1', 'avgpool2', 'maxpool1', 'maxpool2')),
             *(('level', name) for name in ('inter', 'both')),
         )
     }
-    | {'mask': {'method': 'DC', 'protocol': 'dc', 'other': 'mask_quantile=0.9975 reduce=mask'}},
+    | {'mask': SHORT | {'other': 'mask_quantile=0.9975 reduce=mask'}},
     'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)}
     | {
         f'DC, batches as large as of k {k}': BS
@@ -96,9 +103,17 @@ def cell_text(ours: list[dict], paper: list[dict]) -> str:
     return f'**{text}**{mark}, {len(sets)} x {networks // len(sets)} ({theirs})'
 
 
+def usual_iterations(method: str) -> str:
+    """Return those of the papers."""
+    return ITERATIONS.get(method, STUDY['Iteration'])
+
+
 def paper_of(cell: dict, ipc: str, papers: list[dict], dataset: str) -> list[dict]:
     """Return the published value of a cell in a list, or an empty one."""
+    usual = usual_iterations(cell['method'])
     if cell.get('draw') == 'stratified' or cell.get('other') or cell.get('equal_batch'):
+        return []
+    if cell.get('Iteration', usual) != usual:
         return []
     keys = ('method', 'num_cluster', 'layer_idx')
     known = {key: cell.get(key, '') for key in keys} | {'dataset': dataset, 'ipc': ipc}
@@ -114,8 +129,9 @@ def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
         return f'python main_eval.py --synset random {data} --ipc {ipc}'
     if cell.get('Iteration') == '0':
         return f'python main.py {data} --method {cell["method"]} --ipc {ipc} --num_exp 1'
-    if study['Iteration'] != STUDY['Iteration'] and 'Iteration' not in cell:
-        data += f' --Iteration {study["Iteration"]}'
+    iterations = cell.get('Iteration', study['Iteration'])
+    if iterations != usual_iterations(cell['method']):
+        data += f' --Iteration {iterations}'
     if not cell['method'].startswith('BS'):
         other = ''.join(f' --{part}'.replace('=', ' ') for part in cell.get('other', '').split())
         if cell.get('equal_batch'):

@@ -23,13 +23,16 @@ $python main.py --dataset CIFAR10 --method herding --ipc 50 --num_exp 1
 $python main.py --dataset CIFAR10 --method kcenter --ipc 50 --num_exp 1
 $python main.py --dataset CIFAR10 --method kmeans --ipc 50 --num_exp 1
 $python main.py --dataset CIFAR10 --method forgetting --ipc 50 --num_exp 1
-$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --reduce avgpool1
-$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --reduce avgpool2
-$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --reduce maxpool1
-$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --reduce maxpool2
-$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --reduce mask --mask_quantile 0.9975
-$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --level inter
-$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --level both
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --reduce avgpool1
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --reduce avgpool2
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --reduce maxpool1
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --reduce maxpool2
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --reduce mask --mask_quantile 0.9975
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --level inter
+$python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --level both
+$python main.py --dataset CIFAR10 --method DM --ipc 1 --num_exp 1 --eval_every 0 --Iteration 1000
+$python main.py --dataset CIFAR10 --method DM --ipc 10 --num_exp 1 --eval_every 0 --Iteration 1000
 $python main.py --dataset CIFAR10 --method DM --ipc 1
 $python main.py --dataset CIFAR10 --method DM --ipc 10
 $python main.py --dataset CIFAR10 --method DM --ipc 50

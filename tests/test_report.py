@@ -131,7 +131,7 @@ def test_far_cells_are_marked():
 
 
 def test_the_page_has_every_table_and_the_commands_of_empty_cells():
-    rows = [row_of(), bs_row(mean=27.5), row_of(Iteration='200', mean=11.1)]
+    rows = [row_of(), bs_row(mean=27.5), row_of(Iteration='100', mean=11.1)]
     page = results_page(rows, published(main_report.PUBLISHED))
     assert '| DC | **28.0 ± 0.5**, 1 x 20 (28.3 ± 0.5) | not run (44.9 ± 0.5)' in page
     assert page.count('**27.5 ± 0.5**') == 3  # in all three tables of the study
@@ -155,6 +155,16 @@ def test_tables_of_another_data_set():
     page = results_page(rows, published(main_report.PUBLISHED), study)
     assert '| DC | **90.0 ± 0.5**, 1 x 20 (–) |' in page
     assert 'main.py --dataset Digits --model MLP --Iter' in page
+
+
+def test_a_short_run_has_no_published_value():
+    rows = [row_of('DM', Iteration='1000', protocol='dsa', mean=24.0), row_of(Iteration='200', mean=27.0)]
+    page = results_page(rows, published(main_report.PUBLISHED))
+    assert '| DM (1000 iterations) | **24.0 ± 0.5**, 1 x 20 (–) |' in page
+    assert '| DM (20000 iterations) | not run (26.0 ± 0.8) |' in page
+    assert '| none | **27.0 ± 0.5**, 1 x 20 (–) |' in page
+    assert 'python main.py --dataset CIFAR10 --Iteration 1000 --method DM --ipc 10' in page
+    assert 'python main.py --dataset CIFAR10 --method DM --ipc 10' in page
 
 
 def test_significance_is_welchs_test_over_sets():
@@ -218,8 +228,8 @@ def test_other_settings_are_read_from_the_name_of_a_run():
 
 
 def test_a_run_with_other_settings_is_no_cell_of_table_1():
-    rows = [row_of(), row_of(other='reduce=maxpool1', mean=20.0)]
+    rows = [row_of(), row_of(other='reduce=maxpool1', Iteration='200', mean=20.0)]
     page = results_page(rows, published(main_report.PUBLISHED))
     assert page.count('**28.0 ± 0.5**') == 1 and '| maxpool1 | **20.0 ± 0.5**, 1 x 20 (–)' in page
-    assert 'python main.py --dataset CIFAR10 --method DC --ipc 10 --reduce maxpool1' in page
+    assert 'python main.py --dataset CIFAR10 --Iteration 200 --method DC --ipc 10 --reduce maxpool1' in page
     assert 'python main.py --dataset CIFAR10 --model AlexNet --method DD --ipc 10' in page
