@@ -5,6 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from data import Data
+from graphs import DEVICES
 from networks import make_network
 from passes import compiled
 from utils import Arguments
@@ -36,14 +37,15 @@ def settle_compile(args: Arguments, data: Data, pool: tuple[str, ...], epochs_on
     """Return args with `compile` settled to True or False, and say which and why.
 
     epochs_on_all: epochs that a network is trained on the whole training set first.
-    auto: on the CPU from WORTH_IT operations on; on a GPU never, for nobody has measured it yet.
+    auto: on the CPU from WORTH_IT operations on; on a GPU, where it means to replay CUDA graphs, never, for
+    nobody has measured it yet.
     """
     images = images_seen(args, data.num_classes, pool) + epochs_on_all * len(data.labels_train)
     work = 3 * forward_operations(args.model, data) * images
     wanted = args.compile == 'on' or (
         args.compile == 'auto' and data.device.type == 'cpu' and work > WORTH_IT
     )
-    possible = wanted and has_compiler(data.device)
+    possible = wanted and (data.device.type in DEVICES or has_compiler(data.device))
     why = f'{work:.1e} floating-point operations' if possible == wanted else 'no working compiler here'
     print(f'compile: {"yes" if possible else "no"} ({why})')
     return Arguments(**vars(args) | {'compile': possible})

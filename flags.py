@@ -115,7 +115,8 @@ def _add_run(parser):
         '--compile',
         choices=('auto', 'on', 'off'),
         default='auto',
-        help='compile the passes of networks; auto: in runs long enough (default: %(default)s)',
+        help='compile the passes of networks on a CPU, replay CUDA graphs of them on a GPU; auto: on a CPU, '
+        'in runs long enough (default: %(default)s)',
     )
 
 

@@ -1,5 +1,5 @@
 """Passes of a network over images as pure functions: in chunks, so that memory does not grow with the batch,
-and compiled where that pays.
+and, where that pays, compiled (on the CPU) or replayed from CUDA graphs (on a GPU).
 
 The mean loss is linear in the images, so its gradient is the sum over chunks of equal shape (the last one is
 filled up with images of weight 0). `Gradients.of_images` needs no double backward: with v = ∂D/∂s held fixed,
@@ -16,6 +16,7 @@ from torch import nn
 from torch.func import functional_call, jvp
 
 from device import autocast
+from graphs import replayed
 
 CHUNK_PIXELS = {'cuda': 2**20}  # images x height x width of a chunk: 1024 of 32x32; elsewhere 64
 
@@ -74,9 +75,9 @@ def compiled(function):
     return torch.compile(function, dynamic=False)
 
 
-def choose(function, compile: bool):
-    """Return function, compiled if so asked."""
-    return compiled(function) if compile else function
+def choose(function, compile: bool, device: torch.device):
+    """Return function, compiled if so asked and device is a CPU."""
+    return compiled(function) if compile and device.type == 'cpu' else function
 
 
 def chunks(size: int, equal: bool, *tensors: torch.Tensor):
@@ -90,37 +91,45 @@ def chunks(size: int, equal: bool, *tensors: torch.Tensor):
 class Gradients:
     """Gradients of the mean cross-entropy of net over images of one class, at most num, chunk by chunk.
 
-    compile: use compiled passes; chunk: images a pass (None: by device and size of an image).
+    compile: use compiled or replayed passes; chunk: images a pass (None: by device and size of an image).
     """
 
     def __init__(self, net: nn.Module, num: int, pixels: int, compile: bool, chunk: int | None = None):
         self.net, self.compile = net, compile
         most = chunk or largest_chunk(net, pixels)
         self.size = math.ceil(num / math.ceil(num / most))
+        self.leaves = list(net.parameters())
         self.params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
-        self.loss, self.directional = choose(loss, compile), choose(directional, compile)
+        device = self.leaves[0].device
+        self.loss, self.directional = (choose(f, compile, device) for f in (loss, directional))
+        self.weight_pass, self.image_pass = (
+            replayed(f, compile, device) for f in (self._weight_pass, self._image_pass)
+        )
 
     def of_weights(self, images: torch.Tensor, c, precision: str) -> tuple[list, torch.Tensor]:
         """Return the gradient for every parameter, and the mean loss, of images (N, C, H, W) of class c.
 
         c: one class, or those of the images (N,).
         """
-        total, mean, leaves = None, 0, list(self.net.parameters())
+        total = None
         for part in self._chunks(images, c):
-            value = self.loss(self.net, *part, precision)
-            grads = torch.autograd.grad(value, leaves)
-            total = grads if total is None else torch._foreach_add(total, grads)
-            mean = mean + value.detach()
-        return list(total), mean
+            result = self.weight_pass(*part, precision)
+            total = result if total is None else torch._foreach_add(total, result)
+        return list(total[:-1]), total[-1]
+
+    def _weight_pass(self, images, labels, weights, precision):
+        value = self.loss(self.net, images, labels, weights, precision)
+        return [*torch.autograd.grad(value, self.leaves), value.detach()]
 
     def of_images(self, images: torch.Tensor, c: int, direction: list[torch.Tensor]) -> torch.Tensor:
         """Return ∇x <∇θ ℓ(x), direction> (N, C, H, W), direction being a tensor a parameter."""
-        direction, grads = dict(zip(self.params, direction, strict=True)), []
-        for part, labels, weights in self._chunks(images, c):
-            part = part.detach().requires_grad_()
-            along = self.directional(self.net, self.params, direction, part, labels, weights)
-            grads.append(torch.autograd.grad(along, part)[0])
-        return torch.cat(grads)[: len(images)]
+        parts = [self.image_pass(*part, *direction)[0] for part in self._chunks(images, c)]
+        return torch.cat(parts)[: len(images)]
+
+    def _image_pass(self, images, labels, weights, *direction):
+        direction, images = dict(zip(self.params, direction, strict=True)), images.detach().requires_grad_()
+        along = self.directional(self.net, self.params, direction, images, labels, weights)
+        return [torch.autograd.grad(along, images)[0]]
 
     def _chunks(self, images, c):
         """Yield (images, labels, weights), weights summing to 1."""
@@ -140,7 +149,8 @@ class Embeddings:
     ):
         self.net, self.precision, self.compile = net, precision, compile and not whole
         self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
-        self.embed, self.projected = choose(embed, self.compile), choose(projected, self.compile)
+        device = next(net.parameters()).device
+        self.embed, self.projected = (choose(f, self.compile, device) for f in (embed, projected))
 
     @torch.no_grad()
     def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:

@@ -11,34 +11,57 @@ from torch import nn
 
 from data import Data
 from device import Rng
+from graphs import replayed
 from passes import choose, loss, predict
 
 
+class TrainStep:
+    """One step of optimizer on the mean cross-entropy of net over a batch."""
+
+    def __init__(
+        self, net: nn.Module, optimizer: torch.optim.Optimizer, precision: str = 'fp32', compile: bool = False
+    ):
+        device = next(net.parameters()).device
+        self.net, self.optimizer, self.precision = net, optimizer, precision
+        self.loss = choose(loss, compile, device)
+        self.step = replayed(self._step, compile, device, self._changed)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take it on images (N, C, H, W) of classes labels (N,)."""
+        self.step(images, labels)
+
+    def _step(self, images, labels):
+        self.optimizer.zero_grad()
+        self.loss(self.net, images, labels, None, self.precision).backward()
+        self.optimizer.step()
+        return []
+
+    def _changed(self):
+        states = (value for state in self.optimizer.state.values() for value in state.values())
+        momenta = (value for value in states if torch.is_tensor(value))
+        return [*self.net.parameters(), *self.net.buffers(), *momenta]
+
+
 def train_epoch(
-    net: nn.Module,
+    step: TrainStep,
     images: torch.Tensor,
     labels: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
     batch_size: int,
     rng: Rng,
     augmentation=None,
-    precision: str = 'fp32',
-    compile: bool = False,
 ) -> None:
-    """Train net for one epoch on images (N, C, H, W) and labels (N,), in a new order, in batches of
-    batch_size.
+    """Train the network of step for one epoch on images (N, C, H, W) and labels (N,), in a new order, in
+    batches of batch_size.
 
     augmentation, if any, has draw(num) -> transform, and every image of a batch gets parameters of its own.
     """
-    net.train()
+    step.net.train()
     order = torch.randperm(len(images), generator=rng.device, device=images.device)
     for index in order.split(batch_size):
         batch = images[index]
         if augmentation is not None:
             batch = augmentation.draw(len(batch))(batch)
-        optimizer.zero_grad()
-        choose(loss, compile)(net, batch, labels[index], None, precision).backward()
-        optimizer.step()
+        step(batch, labels[index])
 
 
 def judge_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -60,11 +83,11 @@ def train_on_set(
     compile: bool = False,
 ) -> None:
     """Train net on a synthetic set by the evaluation schedule of the papers (see above); epochs is its E."""
-    optimizer = judge_optimizer(net, lr)
+    step = TrainStep(net, judge_optimizer(net, lr), precision, compile)
     for epoch in range(epochs + 1):
-        train_epoch(net, images, labels, optimizer, batch_size, rng, augmentation, precision, compile)
+        train_epoch(step, images, labels, batch_size, rng, augmentation)
         if epoch == epochs // 2 + 1:
-            optimizer = judge_optimizer(net, lr * 0.1)
+            step = TrainStep(net, judge_optimizer(net, lr * 0.1), precision, compile)
 
 
 @torch.inference_mode()
@@ -74,8 +97,9 @@ def test_accuracy(
     """Return the share in [0, 1] of the test images that net classifies correctly."""
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=data.device)
+    classes = choose(predict, compile, data.device)
     for pixels, labels in zip(
         data.pixels_test.split(batch_size), data.labels_test.split(batch_size), strict=True
     ):
-        correct += (choose(predict, compile)(net, data.normalise(pixels), precision) == labels).sum()
+        correct += (classes(net, data.normalise(pixels), precision) == labels).sum()
     return correct.item() / len(data.labels_test)

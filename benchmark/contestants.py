@@ -17,7 +17,7 @@ from device import Rng
 from errors import UserError
 from methods import CLUSTERED, METHODS, textbook
 from methods.sampling import ClusterSampler, UniformSampler
-from training import judge_optimizer, test_accuracy, train_epoch
+from training import TrainStep, judge_optimizer, test_accuracy, train_epoch
 
 
 class Ours:
@@ -40,6 +40,7 @@ class Ours:
         }  # fmt: skip
         self.method = METHODS[method](data, sampler, **settings)
         self.optimizer = judge_optimizer(self.method.net, 0.01)
+        self.judge_step = TrainStep(self.method.net, self.optimizer, precision, compile)
 
     def match(self):
         self.method.match()
@@ -50,10 +51,7 @@ class Ours:
     def judge_epoch(self):
         method = self.method
         augmentation = method.augmentation if method.augmentation.names else None
-        train_epoch(
-            method.net, method.image_syn, method.label_syn, self.optimizer, 256, method.rng, augmentation,
-            self.precision, self.compile,
-        )  # fmt: skip
+        train_epoch(self.judge_step, method.image_syn, method.label_syn, 256, method.rng, augmentation)
 
     def test(self):
         test_accuracy(self.method.net, self.data, self.precision, self.compile)

@@ -90,7 +90,7 @@ def trained_on_all(
     rng = Rng(data.device, seed, 'forgetting')
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
     optimizer = torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
-    step = choose(loss_and_right, compile)
+    step = choose(loss_and_right, compile, data.device)
     right = torch.zeros(EPOCHS, len(data.labels_train), dtype=torch.bool, device=data.device)
     for epoch in tqdm(range(EPOCHS), f'{model} on all images'):
         order = torch.randperm(len(data.labels_train), generator=rng.device, device=data.device)

@@ -19,7 +19,7 @@ from methods.initial import initial_images, initial_labels
 from methods.sampling import UniformSampler
 from networks import make_network, redraw
 from passes import Gradients
-from training import train_epoch
+from training import TrainStep, train_epoch
 
 
 def freeze_batchnorm(net: torch.nn.Module, images: torch.Tensor) -> None:
@@ -68,7 +68,7 @@ class GradientMatching:
         compile: bool, rng: Rng,
     ):  # fmt: skip
         self.data, self.sampler, self.rng = data, sampler, rng
-        self.precision, self.compile = precision, compile
+        self.precision = precision
         self.outer_loop, self.inner_loop, self.overfit = outer_loop, inner_loop, overfit
         self.batch_real, self.batch_train, self.level = batch_real, batch_train, level
         self.distance = reduced_distance(dis_metric, reduce, mask_quantile)
@@ -76,6 +76,7 @@ class GradientMatching:
         self.net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
         self.batchnorm = any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
         self.optimizer_net = torch.optim.SGD(self.net.parameters(), lr_net)
+        self.train_step = TrainStep(self.net, self.optimizer_net, precision, compile)
         pixels = data.shape[1] * data.shape[2]
         self.gradients_real = Gradients(self.net, batch_real, pixels, compile)
         self.gradients_syn = Gradients(self.net, ipc, pixels, compile)
@@ -197,9 +198,8 @@ class GradientMatching:
         self.inner_epochs += self.inner_loop
         for _ in range(self.inner_loop):
             train_epoch(
-                self.net, self.image_syn, self.label_syn, self.optimizer_net, self.batch_train, self.rng,
-                self.augmentation, self.precision, self.compile,
-            )  # fmt: skip
+                self.train_step, self.image_syn, self.label_syn, self.batch_train, self.rng, self.augmentation
+            )
 
     def _read_back(self):
         """Return the log of the iteration so far: the only time that an iteration waits for the device."""

@@ -4,6 +4,7 @@
 # saved and exit code 3; the same command goes on, 0 says that all is done.
 #   until bash runs/gpu_campaign.sh 480; do [ $? = 3 ] || break; done
 #   bash runs/gpu_campaign.sh 480 Digits --model ConvNetD1 --save_path results/campaign --Iteration 1 --num_eval 1   # a try
+# --compile on replays CUDA graphs there; the parity tests come first.
 # REFERENCE=<folder of the public reference implementation> adds it to the benchmark.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +24,7 @@ run() {
     touch "$stamp"
 }
 cell() {
-    run $python "$1" --dataset "$data" --num_exp 1 --eval_every 0 "${@:2}"
+    run $python "$1" --dataset "$data" --num_exp 1 --eval_every 0 --compile on "${@:2}"
 }
 
 run $python -m pytest -q tests/test_gpu.py tests/test_gradient.py tests/test_passes.py
@@ -33,6 +34,7 @@ if [ "$data" = CIFAR10 ] && [ -n "${REFERENCE:-}" ]; then
 elif [ "$data" = CIFAR10 ]; then
     run $python bench.py $measure
 fi
+[ "$data" = CIFAR10 ] && run $python bench.py --ipc 10 --no-compile --no-textbook --out results/bench_gpu_eager.csv
 run $python main_cluster.py --dataset "$data" --layer_idx 0 1 2 3 --num_cluster 20
 run $python main_cluster.py --dataset "$data" --layer_idx 3 --num_cluster 5 10 15 25
 bs="--layer_idx 3 --num_cluster 20"

@@ -1,4 +1,5 @@
-"""The fast path on a GPU against the textbook loop there, at every precision; state; one run."""
+"""The fast path on a GPU, eager and replayed from CUDA graphs, against the textbook loop there, at every
+precision; state; one run."""
 
 import copy
 
@@ -29,35 +30,39 @@ def make(make_method, on_gpu):
     set_up_device('cuda', 'fp32')
 
 
+@pytest.mark.parametrize('compile', [False, True])
 @pytest.mark.parametrize('keywords', [{}, {'dsa_strategy': ALL_OPERATIONS, 'init': 'real'}])
-def test_fp32_equals_the_textbook(make, keywords):
-    ours, slow = make(**keywords), make(**keywords)
+def test_fp32_equals_the_textbook(make, keywords, compile):
+    ours, slow = make(compile=compile, **keywords), make(**keywords)
     for _ in range(2):
         assert ours.step()['loss'] == pytest.approx(textbook.iteration(slow), rel=1e-4)
     assert (ours.image_syn - slow.image_syn).norm() < 1e-4 * slow.image_syn.norm()
 
 
+@pytest.mark.parametrize('compile', [False, True])
 @pytest.mark.parametrize(('precision', 'bound'), [('tf32', 0.02), ('bf16', 0.05)])
-def test_other_precisions_move_the_gradient_little(make, precision, bound):
+def test_other_precisions_move_the_gradient_little(make, precision, bound, compile):
     exact = make(outer_loop=1, model='ConvNetD2')
     exact.step()
     set_up_device('cuda', precision)
-    other = make(outer_loop=1, model='ConvNetD2', precision=precision)
+    other = make(outer_loop=1, model='ConvNetD2', precision=precision, compile=compile)
     other.step()
     assert (exact.image_syn.grad - other.image_syn.grad).norm() < bound * exact.image_syn.grad.norm()
 
 
-@pytest.mark.parametrize('name', ['DC', 'DM', 'DD'])
-def test_state_goes_on_in_another_instance(make, name):
-    method, other = make(name), make(name, seed=9)
+@pytest.mark.parametrize(('name', 'compile'), [('DC', False), ('DC', True), ('DM', False), ('DD', False)])
+def test_state_goes_on_in_another_instance(make, name, compile):
+    method, other = make(name, compile=compile), make(name, seed=9, compile=compile)
     method.step()
     other.load_state_dict(copy.deepcopy(method.state_dict()))
     assert method.step()['loss'] == pytest.approx(other.step()['loss'], rel=1e-5)
     assert torch.allclose(method.image_syn, other.image_syn, atol=1e-4)
 
 
-def test_a_run_learns(tmp_path):
+@pytest.mark.parametrize('compile', ['off', 'on'])
+def test_a_run_learns(tmp_path, compile):
     line = '--dataset Digits --model ConvNetD1 --num_exp 1 --num_eval 2 --epoch_eval_train 100 --Iteration 30'
-    main_script.main(f'{line} --device cuda --eval_every 0 --save_path {tmp_path}'.split())
+    line += f' --device cuda --compile {compile} --eval_every 0 --save_path {tmp_path}'
+    main_script.main(line.split())
     result = torch.load(next(tmp_path.glob('*/res_*.pt')), weights_only=True)
     assert np.mean(result['accs_all_exps']['ConvNetD1']) > 0.8

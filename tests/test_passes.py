@@ -10,8 +10,8 @@ from methods.distance import match_ours
 from methods.gradient import freeze_batchnorm
 from networks import NETWORKS, make_network
 from passes import Gradients, choose, loss
+from training import TrainStep, train_epoch
 from training import test_accuracy as accuracy_of
-from training import train_epoch
 from utils import Arguments
 
 
@@ -116,9 +116,9 @@ def test_compiled_training_and_accuracy_equal_eager_ones(compiler, digits):
     for compile in (False, True):
         rng = Rng('cpu', 0)
         net = make_network('ConvNetD1', 1, 10, (8, 8), rng.device)
-        optimizer = torch.optim.SGD(net.parameters(), 0.05)
+        step = TrainStep(net, torch.optim.SGD(net.parameters(), 0.05), compile=compile)
         for _ in range(5):  # batches of 16 and of 14
-            train_epoch(net, images, labels, optimizer, 16, rng, compile=compile)
+            train_epoch(step, images, labels, 16, rng)
         results.append((net.state_dict(), accuracy_of(net, digits, compile=compile)))
     (eager, accuracy), (fast, accuracy_fast) = results
     assert all(torch.allclose(fast[name], eager[name], atol=1e-5) for name in eager)
@@ -177,5 +177,6 @@ def test_a_broken_compiler_is_noticed(monkeypatch):
 
 
 def test_choose_compiles_once():
-    assert choose(loss, False) is loss
-    assert choose(loss, True) is choose(loss, True) is not loss
+    cpu, gpu = torch.device('cpu'), torch.device('cuda')
+    assert choose(loss, False, cpu) is choose(loss, True, gpu) is loss
+    assert choose(loss, True, cpu) is choose(loss, True, cpu) is not loss

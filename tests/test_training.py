@@ -8,8 +8,8 @@ import training
 from device import Rng
 from evaluation.judge import eval_pool, judge_network, networks_left, protocol
 from networks import make_network
+from training import TrainStep, train_epoch, train_on_set
 from training import test_accuracy as accuracy_on_test
-from training import train_epoch, train_on_set
 
 
 @pytest.mark.parametrize(('epochs', 'changes'), [(300, 152), (10, 7), (1, 2)])
@@ -17,9 +17,9 @@ def test_schedule_of_the_papers(monkeypatch, epochs, changes):
     """epochs + 1 epochs; the rate falls after epoch epochs // 2 + 1 (from 0), in a new optimiser."""
     seen = []
 
-    def spy(net, images, labels, optimizer, *rest):
-        group = optimizer.param_groups[0]
-        seen.append((id(optimizer), group['lr'], group['momentum'], group['weight_decay']))
+    def spy(step, *rest):
+        group = step.optimizer.param_groups[0]
+        seen.append((step.optimizer, group['lr'], group['momentum'], group['weight_decay']))
 
     monkeypatch.setattr(training, 'train_epoch', spy)
     train_on_set(nn.Linear(2, 2), None, None, epochs=epochs, lr=0.01, batch_size=4, rng=Rng('cpu', 0))
@@ -40,7 +40,8 @@ def test_epoch_sees_every_image_once_in_batches():
             return images.view(-1, 1) @ self.weight
 
     net, images = Spy(), torch.arange(10.0).view(10, 1, 1, 1)
-    train_epoch(net, images, torch.zeros(10).long(), torch.optim.SGD(net.parameters(), 0.1), 4, Rng('cpu', 0))
+    step = TrainStep(net, torch.optim.SGD(net.parameters(), 0.1))
+    train_epoch(step, images, torch.zeros(10).long(), 4, Rng('cpu', 0))
     assert [len(batch) for batch in net.batches] == [4, 4, 2]
     order = sum(net.batches, [])
     assert sorted(order) == list(range(10)) and order != sorted(order)

@@ -1,0 +1,60 @@
+"""CUDA graphs: a function of tensors is recorded once for each set of shapes and replayed, which spares the
+launch of its kernels one by one."""
+
+from itertools import zip_longest
+
+import torch
+
+DEVICES = ('cuda',)
+WARM_UP = 3  # calls before recording, as libraries set themselves up in the first ones
+
+
+def capture(function):
+    """Record function() on the current GPU; return (its outputs, which replay() writes anew; replay)."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = function()
+    return outputs, graph.replay
+
+
+class Replayed:
+    """function(*args) -> list of tensors, recorded at the first call for each set of shapes.
+
+    args: tensors, and plain values that are recorded with them. What else function reads must stay in the
+    same memory. changed() lists the tensors that it writes, new ones last: recording leaves them as they
+    were, new ones 0.
+    """
+
+    def __init__(self, function, changed=lambda: ()):
+        self.function, self.changed, self.recorded = function, changed, {}
+
+    def __call__(self, *args) -> list[torch.Tensor]:
+        key = tuple((arg.shape, arg.dtype) if torch.is_tensor(arg) else arg for arg in args)
+        if key not in self.recorded:
+            self.recorded[key] = self._record(args)
+        inputs, outputs, replay = self.recorded[key]
+        for own, given in zip(inputs, args, strict=True):
+            if torch.is_tensor(own):
+                own.copy_(given)
+        replay()
+        return [output.clone() for output in outputs]
+
+    def _record(self, args):
+        inputs = [arg.detach().clone() if torch.is_tensor(arg) else arg for arg in args]
+        before = [tensor.detach().clone() for tensor in self.changed()]
+        outputs, replay = capture(lambda: self.function(*inputs))
+        with torch.no_grad():
+            for tensor, old in zip_longest(self.changed(), before):
+                tensor.zero_() if old is None else tensor.copy_(old)
+        return inputs, outputs, replay
+
+
+def replayed(function, compile: bool, device: torch.device, changed=lambda: ()):
+    """Return function, replayed from CUDA graphs if so asked and device has them."""
+    return Replayed(function, changed) if compile and device.type in DEVICES else function
