@@ -21,16 +21,20 @@ def forward_operations(model: str, data: Data) -> int:
     return counter.get_total_flops()
 
 
-def images_seen(args: Arguments, num_classes: int, pool: tuple[str, ...]) -> int:
-    """Return about how many images the networks of a run are matched or trained on, repetitions counted."""
+def images_seen(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
+    """Return about how many images the networks of a run are matched or trained on, repetitions counted.
+
+    A test image, which goes through the network forward only, counts as a third.
+    """
     args = vars(args)
     iterations, outer = args.get('Iteration', 0), args.get('outer_loop', 1)
     matched = outer * (args.get('batch_real', 0) + 4 * args['ipc'])
     trained = (outer - 1) * args.get('inner_loop', 0) * args['ipc']
     times = 1 + (iterations - 1) // args['eval_every'] if args.get('eval_every') and iterations else 0
     epochs = args['epoch_eval_train'] or 300
-    judged = (1 + times) * args['num_eval'] * len(pool) * epochs * args['ipc']
-    return args['num_exp'] * num_classes * (iterations * (matched + trained) + judged)
+    judged = epochs * args['ipc'] * data.num_classes + len(data.labels_test) // 3
+    judged *= (1 + times) * args['num_eval'] * len(pool)
+    return args['num_exp'] * (iterations * data.num_classes * (matched + trained) + judged)
 
 
 def settle_compile(args: Arguments, data: Data, pool: tuple[str, ...], epochs_on_all: int = 0) -> Arguments:
@@ -40,7 +44,7 @@ def settle_compile(args: Arguments, data: Data, pool: tuple[str, ...], epochs_on
     auto: on the CPU from WORTH_IT operations on; on a GPU, where it means to replay CUDA graphs, never, for
     nobody has measured it yet.
     """
-    images = images_seen(args, data.num_classes, pool) + epochs_on_all * len(data.labels_train)
+    images = images_seen(args, data, pool) + epochs_on_all * len(data.labels_train)
     work = 3 * forward_operations(args.model, data) * images
     wanted = args.compile == 'on' or (
         args.compile == 'auto' and data.device.type == 'cpu' and work > WORTH_IT

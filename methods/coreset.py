@@ -7,6 +7,7 @@ Features are those of the extractor before its classifier, or of --feature_net t
 """
 
 import functools
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -19,6 +20,7 @@ from extractor import layer_features
 from methods.sampling import UniformSampler
 from networks import make_network
 from passes import choose, embed, loss_and_right
+from storage import load, save
 
 EPOCHS = 10  # of the training whose forgetting is counted
 
@@ -84,22 +86,40 @@ def extractor_features(data: Data, cluster_path: str, extractor: str | None, epo
 
 @functools.lru_cache(maxsize=1)
 def trained_on_all(
-    data: Data, model: str, lr: float, batch_size: int, seed: int, precision: str, compile: bool
+    data: Data, folder: str, model: str, lr: float, batch_size: int, seed: int, precision: str, compile: bool
 ):
-    """Train a network on all images; return it, and how often each training image was forgotten (N,)."""
-    rng = Rng(data.device, seed, 'forgetting')
+    """Return a network trained on all images, and how often each of them was forgotten meanwhile (N,).
+
+    Both are kept in folder, in a file named by these settings. Raises UserError if that one is of other data.
+    """
+    name = f'{model}_{data.name.lower()}_lr{lr}_batch{batch_size}_seed{seed}_{precision}.pt'
+    path, rng = Path(folder) / name, Rng(data.device, seed, 'forgetting')
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
+    if not path.exists():
+        print(f'{path} is missing: making it')
+        events = train_on_all(net, data, lr, batch_size, rng, precision, compile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path, {'net': net.state_dict(), 'events': events, 'pixels': data.pixels_train.sum().item()})
+    stored = load(path, 'trained network')
+    if stored.keys() != {'net', 'events', 'pixels'} or stored['pixels'] != data.pixels_train.sum().item():
+        raise UserError(f'{path} was trained on other data; remove it to have it made again')
+    net.load_state_dict(stored['net'])
+    return net.eval(), stored['events']
+
+
+def train_on_all(net, data: Data, lr, batch_size, rng, precision, compile) -> torch.Tensor:
+    """Train net on all images for EPOCHS; return how often each training image was forgotten (N,)."""
     optimizer = torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
     step = choose(loss_and_right, compile, data.device)
     right = torch.zeros(EPOCHS, len(data.labels_train), dtype=torch.bool, device=data.device)
-    for epoch in tqdm(range(EPOCHS), f'{model} on all images'):
+    for epoch in tqdm(range(EPOCHS), 'training on all images'):
         order = torch.randperm(len(data.labels_train), generator=rng.device, device=data.device)
         for index in order.split(batch_size):
             optimizer.zero_grad()
             loss, right[epoch, index] = step(net, data.images(index), data.labels_train[index], precision)
             loss.backward()
             optimizer.step()
-    return net.eval(), count_forgetting(right).cpu()
+    return count_forgetting(right).cpu()
 
 
 def trained_features(data: Data, *settings, precision: str, compile: bool) -> torch.Tensor:
@@ -153,7 +173,7 @@ class FeatureCoreset(Coreset):
         precision: str, compile: bool,
     ):  # fmt: skip
         if feature_net:
-            settings = feature_net, lr_net, batch_train, seed
+            settings = cluster_path, feature_net, lr_net, batch_train, seed
             self.features = trained_features(data, *settings, precision=precision, compile=compile)
         else:
             self.features = extractor_features(
@@ -183,10 +203,11 @@ class Forgetting(Coreset):
     EPOCHS_ON_ALL = EPOCHS
 
     def __init__(
-        self, data: Data, sampler, *, ipc: int, rng: Rng, model: str, lr_net: float, batch_train: int,
-        seed: int, precision: str, compile: bool,
+        self, data: Data, sampler, *, ipc: int, rng: Rng, cluster_path: str, model: str, lr_net: float,
+        batch_train: int, seed: int, precision: str, compile: bool,
     ):  # fmt: skip
-        _, self.events = trained_on_all(data, model, lr_net, batch_train, seed, precision, compile)
+        settings = cluster_path, model, lr_net, batch_train, seed, precision, compile
+        _, self.events = trained_on_all(data, *settings)
         super().__init__(data, sampler, ipc=ipc, rng=rng)
 
     def choose(self, c, members):

@@ -6,59 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_ind
 
-IPCS = ('1', '10', '50')
-STUDY = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'Iteration': '1000'}
-PLAIN = {
-    'num_cluster': '',
-    'layer_idx': '',
-    'draw': '',
-    'mix': '',
-    'norm': '',
-    'equal_batch': '',
-    'other': '',
-}
-BS = {'method': 'BS', 'num_cluster': '20', 'layer_idx': '3', 'draw': 'cluster', 'norm': 'True'}
-RANDOM = {'method': 'random', 'Iteration': '', 'protocol': 'dc'}
-SHORT = {'method': 'DC', 'protocol': 'dc', 'Iteration': '200'}
-ITERATIONS = {'random': '', 'herding': '0', 'kcenter': '0', 'kmeans': '0', 'forgetting': '0', 'DM': '20000'}
-TABLES = {
-    'Table 1: methods': {
-        'random real images': RANDOM,
-        'DC': {'method': 'DC', 'protocol': 'dc'},
-        'DSA': {'method': 'DSA', 'protocol': 'dsa'},
-        'BS (k 20, layer 3)': BS,
-        'BS stratified (k 20, layer 3)': BS | {'draw': 'stratified'},
-        'BS on DSA (k 20, layer 3)': BS | {'method': 'BS-DSA'},
-    },
-    'Coresets': {
-        name: {'method': name, 'Iteration': value, 'protocol': 'dc'}
-        for name, value in ITERATIONS.items()
-        if value == '0'
-    },
-    'Distribution matching and dataset distillation': {
-        f'DM ({number} iterations)': {'method': 'DM', 'Iteration': number, 'protocol': 'dsa'}
-        for number in ('20000', '1000')
-    }
-    | {
-        'DD (AlexNet)': {'method': 'DD', 'model': 'AlexNet', 'network': 'AlexNet', 'protocol': 'dc'},
-    },
-    'Gradient reduction and levels (DC, 200 iterations)': {'none': SHORT}
-    | {
-        value: SHORT | {'other': f'{flag}={value}'}
-        for flag, value in (
-            *(('reduce', name) for name in ('avgpool1', 'avgpool2', 'maxpool1', 'maxpool2')),
-            *(('level', name) for name in ('inter', 'both')),
-        )
-    }
-    | {'mask': SHORT | {'other': 'mask_quantile=0.9975 reduce=mask'}},
-    'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)}
-    | {
-        f'DC, batches as large as of k {k}': BS
-        | {'method': 'DC', 'num_cluster': k, 'equal_batch': 'True', 'protocol': 'dc'}
-        for k in ('20', '25')
-    },
-    'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': str(layer)} for layer in range(4)},
-}
+from report.cells import BS, IPCS, PLAIN, STUDY, TABLES, usual_iterations
 
 
 def published(path: Path) -> list[dict]:
@@ -103,17 +51,12 @@ def cell_text(ours: list[dict], paper: list[dict]) -> str:
     return f'**{text}**{mark}, {len(sets)} x {networks // len(sets)} ({theirs})'
 
 
-def usual_iterations(method: str) -> str:
-    """Return those of the papers."""
-    return ITERATIONS.get(method, STUDY['Iteration'])
-
-
 def paper_of(cell: dict, ipc: str, papers: list[dict], dataset: str) -> list[dict]:
     """Return the published value of a cell in a list, or an empty one."""
     usual = usual_iterations(cell['method'])
-    if cell.get('draw') == 'stratified' or cell.get('other') or cell.get('equal_batch'):
+    if cell.get('draw') == 'stratified' or cell.get('equal_batch') or cell.get('Iteration', usual) != usual:
         return []
-    if cell.get('Iteration', usual) != usual:
+    if cell.get('other', '') not in ('', 'feature_net=ConvNet'):
         return []
     keys = ('method', 'num_cluster', 'layer_idx')
     known = {key: cell.get(key, '') for key in keys} | {'dataset': dataset, 'ipc': ipc}
@@ -127,13 +70,13 @@ def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
     data += f' --model {model}' if model != STUDY['model'] else ''
     if cell['method'] == 'random':
         return f'python main_eval.py --synset random {data} --ipc {ipc}'
+    other = ''.join(f' --{part}'.replace('=', ' ') for part in cell.get('other', '').split())
     if cell.get('Iteration') == '0':
-        return f'python main.py {data} --method {cell["method"]} --ipc {ipc} --num_exp 1'
+        return f'python main.py {data} --method {cell["method"]} --ipc {ipc} --num_exp 1{other}'
     iterations = cell.get('Iteration', study['Iteration'])
     if iterations != usual_iterations(cell['method']):
         data += f' --Iteration {iterations}'
     if not cell['method'].startswith('BS'):
-        other = ''.join(f' --{part}'.replace('=', ' ') for part in cell.get('other', '').split())
         if cell.get('equal_batch'):
             other += f' --equal_batch --layer_idx {cell["layer_idx"]} --num_cluster {cell["num_cluster"]}'
         return f'python main.py {data} --method {cell["method"]} --ipc {ipc}{other}'

@@ -14,14 +14,23 @@ python=${PYTHON:-python}
 $python main.py --dataset CIFAR10 --method herding --ipc 1 --num_exp 1
 $python main.py --dataset CIFAR10 --method kcenter --ipc 1 --num_exp 1
 $python main.py --dataset CIFAR10 --method kmeans --ipc 1 --num_exp 1
+$python main.py --dataset CIFAR10 --method herding --ipc 1 --num_exp 1 --feature_net ConvNet
+$python main.py --dataset CIFAR10 --method kcenter --ipc 1 --num_exp 1 --feature_net ConvNet
+$python main.py --dataset CIFAR10 --method kmeans --ipc 1 --num_exp 1 --feature_net ConvNet
 $python main.py --dataset CIFAR10 --method forgetting --ipc 1 --num_exp 1
 $python main.py --dataset CIFAR10 --method herding --ipc 10 --num_exp 1
 $python main.py --dataset CIFAR10 --method kcenter --ipc 10 --num_exp 1
 $python main.py --dataset CIFAR10 --method kmeans --ipc 10 --num_exp 1
+$python main.py --dataset CIFAR10 --method herding --ipc 10 --num_exp 1 --feature_net ConvNet
+$python main.py --dataset CIFAR10 --method kcenter --ipc 10 --num_exp 1 --feature_net ConvNet
+$python main.py --dataset CIFAR10 --method kmeans --ipc 10 --num_exp 1 --feature_net ConvNet
 $python main.py --dataset CIFAR10 --method forgetting --ipc 10 --num_exp 1
 $python main.py --dataset CIFAR10 --method herding --ipc 50 --num_exp 1
 $python main.py --dataset CIFAR10 --method kcenter --ipc 50 --num_exp 1
 $python main.py --dataset CIFAR10 --method kmeans --ipc 50 --num_exp 1
+$python main.py --dataset CIFAR10 --method herding --ipc 50 --num_exp 1 --feature_net ConvNet
+$python main.py --dataset CIFAR10 --method kcenter --ipc 50 --num_exp 1 --feature_net ConvNet
+$python main.py --dataset CIFAR10 --method kmeans --ipc 50 --num_exp 1 --feature_net ConvNet
 $python main.py --dataset CIFAR10 --method forgetting --ipc 50 --num_exp 1
 $python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200
 $python main.py --dataset CIFAR10 --method DC --ipc 1 --num_exp 1 --eval_every 0 --Iteration 200 --reduce avgpool1

@@ -15,7 +15,7 @@ $python main.py --method random $one
 $python main.py --method herding $one $cluster
 $python main.py --method kcenter $one $cluster
 $python main.py --method kmeans $one $cluster
-$python main.py --method forgetting $one
+$python main.py --method forgetting $one $cluster
 $python main.py --method DC --Iteration 40 $one
 $python main.py --method DC --Iteration 40 --reduce avgpool1 $one
 $python main.py --method DC --Iteration 40 --reduce maxpool1 $one
@@ -31,7 +31,7 @@ $python main.py --method random --ipc 10 $digits
 $python main.py --method herding --ipc 10 $digits $cluster
 $python main.py --method kcenter --ipc 10 $digits $cluster
 $python main.py --method kmeans --ipc 10 $digits $cluster
-$python main.py --method forgetting --ipc 10 $digits
+$python main.py --method forgetting --ipc 10 $digits $cluster
 $python main.py --method DC $match
 $python main.py --method DC --level both --overfit 0.5 $match
 $python main_BS.py --layer_idx 3 --num_cluster 5 $match $cluster

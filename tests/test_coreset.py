@@ -8,6 +8,7 @@ import torch
 
 import main as main_script
 from device import Rng
+from errors import UserError
 from methods import METHODS
 from methods.coreset import (
     CORESETS,
@@ -101,12 +102,14 @@ def test_features_of_a_class_choose_within_it(digits, tmp_path):
     assert coreset.synset[1].tolist() == [c for c in range(10) for _ in range(2)]
 
 
-def test_features_of_a_network_of_ones_own(digits):
-    settings = {'cluster_path': '', 'extractor': None, 'extractor_epochs': None, 'seed': 0}
+def test_features_of_a_network_of_ones_own(digits, tmp_path):
+    settings = {'cluster_path': str(tmp_path), 'extractor': None, 'extractor_epochs': None, 'seed': 0}
     settings |= {'feature_net': 'ConvNetD1', 'lr_net': 0.01, 'batch_train': 256}
     settings |= {'precision': 'fp32', 'compile': False}
     coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
-    net, _ = trained_on_all(digits, 'ConvNetD1', 0.01, 256, 0, 'fp32', False)
+    trained_on_all.cache_clear()  # so that the file is read
+    net, events = trained_on_all(digits, str(tmp_path), 'ConvNetD1', 0.01, 256, 0, 'fp32', False)
+    assert len(list(tmp_path.iterdir())) == 1 and len(events) == len(digits.labels_train)
     assert accuracy_of(net, digits) > 0.8
     members = digits.indices_class[7]
     with torch.inference_mode():
@@ -114,12 +117,22 @@ def test_features_of_a_network_of_ones_own(digits):
     assert torch.equal(coreset.synset[0][14:16], digits.images(expected))
 
 
+def test_a_network_of_other_data_is_named(digits, uneven, tmp_path):
+    settings = str(tmp_path), 'MLP', 0.01, 256, 0, 'fp32', False
+    trained_on_all(digits, *settings)
+    made = next(tmp_path.iterdir())
+    made.rename(tmp_path / made.name.replace('digits', 'uneven'))
+    with pytest.raises(UserError, match='was trained on other data'):
+        trained_on_all(uneven[0], *settings)
+
+
 @pytest.mark.parametrize('method', CORESETS)
 def test_coresets_end_to_end(method, tmp_path, capsys):
     line = f'--method {method} --dataset Digits --model ConvNetD1 --ipc 3 --num_exp 1 --num_eval 2'
     line += f' --epoch_eval_train 60 --save_path {tmp_path}'
+    line += f' --cluster_path {tmp_path}'
     if method in ('herding', 'kcenter', 'kmeans'):
-        line += f' --extractor_epochs 1 --cluster_path {tmp_path}'
+        line += ' --extractor_epochs 1'
     main_script.main(line.split())
     assert 'ConvNetD1 ' in capsys.readouterr().out.splitlines()[-1]
     result = torch.load(next(tmp_path.glob('*/res_*.pt')), weights_only=True)

@@ -147,10 +147,11 @@ def args_of(**values):
     return Arguments(**settings | {'compile': 'auto'} | values)
 
 
-def test_images_of_a_run_are_counted():
+def test_images_of_a_run_are_counted(digits):
     args = args_of(Iteration=10, outer_loop=3, inner_loop=5, batch_real=16, ipc=2, eval_every=5, num_eval=4)
-    matched, trained, judged = 3 * (16 + 8), 2 * 5 * 2, 3 * 4 * 300 * 2
-    assert compiling.images_seen(args, 10, ('ConvNet',)) == 10 * (10 * (matched + trained) + judged)
+    matched, trained, judged = 3 * (16 + 8), 2 * 5 * 2, 300 * 2 * 10 + 450 // 3
+    expected = 10 * 10 * (matched + trained) + 3 * 4 * judged
+    assert compiling.images_seen(args, digits, ('ConvNet',)) == expected
 
 
 def test_long_runs_are_compiled_and_short_ones_are_not(digits, capsys, monkeypatch):

@@ -167,6 +167,16 @@ def test_a_short_run_has_no_published_value():
     assert 'python main.py --dataset CIFAR10 --method DM --ipc 10' in page
 
 
+def test_coresets_by_other_features_are_rows_of_their_own():
+    page = results_page(
+        [row_of('herding', Iteration='0', other='feature_net=ConvNet', mean=21.0)],
+        published(main_report.PUBLISHED),
+    )
+    assert '| herding | not run (21.5 ± 1.2) |' in page
+    assert '| herding by features of a ConvNet | **21.0 ± 0.5**, 1 x 20 (21.5 ± 1.2) |' in page
+    assert '--method kcenter --ipc 50 --num_exp 1 --feature_net ConvNet' in page
+
+
 def test_significance_is_welchs_test_over_sets():
     bs, dc = [27.9, 28.3, 28.0], [28.6, 28.2]
     rows = [row_of(sets=' '.join(map(str, dc)), num=40), bs_row(sets=' '.join(map(str, bs)), num=60)]
