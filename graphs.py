@@ -9,17 +9,18 @@ DEVICES = ('cuda',)
 WARM_UP = 3  # calls before recording, as libraries set themselves up in the first ones
 
 
-def capture(function):
-    """Record function() on the current GPU; return (its outputs, which replay() writes anew; replay)."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
-            function()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = function()
+def capture(function, device: torch.device):
+    """Record function() on a GPU; return (its outputs, which replay() writes anew; replay)."""
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                function()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = function()
     return outputs, graph.replay
 
 
@@ -31,8 +32,8 @@ class Replayed:
     were, new ones 0.
     """
 
-    def __init__(self, function, changed=lambda: ()):
-        self.function, self.changed, self.recorded = function, changed, {}
+    def __init__(self, function, device: torch.device, changed=lambda: ()):
+        self.function, self.device, self.changed, self.recorded = function, device, changed, {}
 
     def __call__(self, *args) -> list[torch.Tensor]:
         key = tuple((arg.shape, arg.dtype) if torch.is_tensor(arg) else arg for arg in args)
@@ -48,7 +49,7 @@ class Replayed:
     def _record(self, args):
         inputs = [arg.detach().clone() if torch.is_tensor(arg) else arg for arg in args]
         before = [tensor.detach().clone() for tensor in self.changed()]
-        outputs, replay = capture(lambda: self.function(*inputs))
+        outputs, replay = capture(lambda: self.function(*inputs), self.device)
         with torch.no_grad():
             for tensor, old in zip_longest(self.changed(), before):
                 tensor.zero_() if old is None else tensor.copy_(old)
@@ -57,4 +58,4 @@ class Replayed:
 
 def replayed(function, compile: bool, device: torch.device, changed=lambda: ()):
     """Return function, replayed from CUDA graphs if so asked and device has them."""
-    return Replayed(function, changed) if compile and device.type in DEVICES else function
+    return Replayed(function, device, changed) if compile and device.type in DEVICES else function

@@ -22,24 +22,24 @@ class TrainStep:
         self, net: nn.Module, optimizer: torch.optim.Optimizer, precision: str = 'fp32', compile: bool = False
     ):
         device = next(net.parameters()).device
-        self.net, self.optimizer, self.precision = net, optimizer, precision
-        self.loss = choose(loss, compile, device)
-        self.step = replayed(self._step, compile, device, self._changed)
+        self.net, self.optimizer, mean_loss = net, optimizer, choose(loss, compile, device)
+
+        def step(images, labels):
+            optimizer.zero_grad()
+            mean_loss(net, images, labels, None, precision).backward()
+            optimizer.step()
+            return []
+
+        def changed():
+            states = (value for state in optimizer.state.values() for value in state.values())
+            return [*net.parameters(), *net.buffers(), *filter(torch.is_tensor, states)]
+
+        # Neither function knows this object, so a recording goes, with its memory, when this object does.
+        self.step = replayed(step, compile, device, changed)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Take it on images (N, C, H, W) of classes labels (N,)."""
         self.step(images, labels)
-
-    def _step(self, images, labels):
-        self.optimizer.zero_grad()
-        self.loss(self.net, images, labels, None, self.precision).backward()
-        self.optimizer.step()
-        return []
-
-    def _changed(self):
-        states = (value for state in self.optimizer.state.values() for value in state.values())
-        momenta = (value for value in states if torch.is_tensor(value))
-        return [*self.net.parameters(), *self.net.buffers(), *momenta]
 
 
 def train_epoch(

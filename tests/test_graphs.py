@@ -16,7 +16,7 @@ def recordings(monkeypatch):
     """Replay on the CPU by the stand-in; return the list of what was recorded."""
     made = []
 
-    def capture(function):
+    def capture(function, device):
         for _ in range(graphs.WARM_UP):
             function()
         outputs = function()
@@ -35,7 +35,7 @@ def recordings(monkeypatch):
 
 
 def test_results_survive_the_next_replay(recordings):
-    double = graphs.Replayed(lambda x, factor: [factor * x])
+    double = graphs.Replayed(lambda x, factor: [factor * x], torch.device('cpu'))
     first, second = double(torch.ones(2), 2)[0], double(torch.full((2,), 5.0), 2)[0]
     assert first.tolist() == [2, 2] and second.tolist() == [10, 10] and len(recordings) == 1
     assert double(torch.ones(3), 2)[0].tolist() == [2] * 3 and double(torch.ones(2), 3)[0].tolist() == [3, 3]
@@ -50,7 +50,7 @@ def test_recording_changes_nothing(recordings):
         new[:] = [new[0] + x] if new else [x.clone()]
         return []
 
-    step = graphs.Replayed(add, lambda: [total, *new])
+    step = graphs.Replayed(add, torch.device('cpu'), lambda: [total, *new])
     step(torch.ones(1))
     assert total.item() == 1  # warm-up and recording left it at 0
 
