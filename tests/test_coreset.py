@@ -78,7 +78,7 @@ def test_kmeans_takes_the_middle_of_each_group():
 
 def test_forgetting_is_counted_from_right_to_wrong():
     right = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 1], [1, 0, 1, 1], [0, 0, 1, 0]]).bool()
-    assert count_forgetting(right).tolist() == [2, 5, 0, 1]
+    assert count_forgetting(right).tolist() == [2, 0, 0, 1]
     assert most_forgotten(torch.tensor([2, 5, 0, 5, 1]), 3).tolist() == [1, 3, 0]
 
 
