@@ -71,8 +71,8 @@ def most_forgotten(events: torch.Tensor, num: int) -> torch.Tensor:
 def count_forgetting(right: torch.Tensor) -> torch.Tensor:
     """Return how often each image was forgotten (N,), right in an epoch and wrong in the next; right (E, N).
 
-    An image that was never right was never forgotten. (Toneva et al. put such images first; they train for 200
-    epochs, after which few are left.)
+    An image that was never right was never forgotten. (Toneva et al. put such images first; they train for
+    200 epochs, after which few are left.)
     """
     return (right[:-1] & ~right[1:]).sum(0)
 
