@@ -6,8 +6,9 @@
 #   forgetting     13.5 ± 1.2    23.3 ± 1.0    23.3 ± 1.1
 #   DM             26.0 ± 0.8    48.9 ± 0.6    63.0 ± 0.4
 #   DD (AlexNet)                 36.8 ± 1.2
-# Not run yet; estimated on two CPU cores: two minutes to choose a coreset, 2, 6 and 40 to judge it (ipc 1, 10, 50), half an
-# hour a line of reductions and levels; DM and DD are a GPU's work.
+# On two CPU cores: two minutes to choose a coreset (seven more, once, for the ConvNet that gives features and counts forgetting),
+# 2, 6 and, estimated, 30 to judge it (ipc 1, 10, 50); six minutes a line of reductions and levels at their 200 iterations; 20000
+# iterations of DM, and DD, are a GPU's work.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
