@@ -17,7 +17,7 @@ from utils import script
 def draw(table: NetworksTable, out: Path) -> None:
     """Write the heat map to out, with the numbers in its cells."""
     names, networks, means = table.names, table.networks, table.means
-    size = (1.6 + 0.95 * len(networks), 1.3 + 0.45 * len(names))
+    size = (1.6 + 0.95 * len(networks), max(2.4, 1.3 + 0.45 * len(names)))  # high enough for the label
     figure, axis = plt.subplots(figsize=size, layout='constrained')
     image = axis.imshow(means, cmap='cividis', aspect='auto')
     axis.set_xticks(range(len(networks)), networks, rotation=30, ha='right')
