@@ -28,8 +28,8 @@ class Replayed:
     """function(*args) -> list of tensors, recorded at the first call for each set of shapes.
 
     args: tensors, and plain values that are recorded with them. What else function reads must stay in the
-    same memory. changed() lists the tensors that it writes, new ones last: recording leaves them as they
-    were, new ones 0.
+    same memory, and networks in the same mode. changed() lists the tensors that it writes, new ones last:
+    recording leaves them as they were, new ones 0.
     """
 
     def __init__(self, function, device: torch.device, changed=lambda: ()):

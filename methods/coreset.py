@@ -22,6 +22,7 @@ from methods.sampling import UniformSampler
 from networks import make_network
 from passes import choose, embed, loss_and_right
 from storage import load, save
+from training import judge_optimizer
 
 EPOCHS = 10  # of the training whose forgetting is counted
 
@@ -85,7 +86,6 @@ def extractor_features(data: Data, cluster_path: str, extractor: str | None, epo
     return layer_features(net, data, precision)[-1]
 
 
-@functools.lru_cache(maxsize=1)
 def trained_on_all(
     data: Data, folder: str, model: str, lr: float, batch_size: int, seed: int, precision: str, compile: bool
 ):
@@ -110,7 +110,7 @@ def trained_on_all(
 
 def train_on_all(net, data: Data, lr, batch_size, rng, precision, compile) -> torch.Tensor:
     """Train net on all images for EPOCHS; return how often each training image was forgotten (N,)."""
-    optimizer = torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+    optimizer = judge_optimizer(net, lr)
     step = choose(loss_and_right, compile, data.device)
     right = torch.zeros(EPOCHS, len(data.labels_train), dtype=torch.bool, device=data.device)
     for epoch in tqdm(range(EPOCHS), 'training on all images'):
@@ -123,6 +123,7 @@ def train_on_all(net, data: Data, lr, batch_size, rng, precision, compile) -> to
     return count_forgetting(right).cpu()
 
 
+@functools.lru_cache(maxsize=1)
 def trained_features(data: Data, *settings, precision: str, compile: bool) -> torch.Tensor:
     """Return the penultimate features (N, D) of the training set by the network of trained_on_all."""
     net, _ = trained_on_all(data, *settings, precision, compile)

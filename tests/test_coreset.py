@@ -107,7 +107,6 @@ def test_features_of_a_network_of_ones_own(digits, tmp_path):
     settings |= {'feature_net': 'ConvNetD1', 'lr_net': 0.01, 'batch_train': 256}
     settings |= {'precision': 'fp32', 'compile': False}
     coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
-    trained_on_all.cache_clear()  # so that the file is read
     net, events = trained_on_all(digits, str(tmp_path), 'ConvNetD1', 0.01, 256, 0, 'fp32', False)
     assert len(list(tmp_path.iterdir())) == 1 and len(events) == len(digits.labels_train)
     assert accuracy_of(net, digits) > 0.8
