@@ -1,6 +1,7 @@
 """The cells of the study: which runs belong into which row of which table."""
 
 IPCS = ('1', '10', '50')
+REDUCTION = 'Gradient reduction and levels (DC, 200 iterations)'
 STUDY = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'Iteration': '1000'}
 PLAIN = {
     'num_cluster': '',
@@ -45,7 +46,7 @@ TABLES = {
     | {
         'DD (AlexNet)': {'method': 'DD', 'model': 'AlexNet', 'network': 'AlexNet', 'protocol': 'dc'},
     },
-    'Gradient reduction and levels (DC, 200 iterations)': {'none': SHORT}
+    REDUCTION: {'none': SHORT}
     | {
         value: SHORT | {'other': f'{flag}={value}'}
         for flag, value in (
@@ -62,6 +63,24 @@ TABLES = {
     },
     'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': str(layer)} for layer in range(4)},
 }
+
+
+def ipcs_of(title: str) -> tuple[str, ...]:
+    """Return the columns of a table."""
+    return IPCS[:1] if title == REDUCTION else IPCS
+
+
+def comparisons() -> dict[str, tuple[dict, dict]]:
+    """Return {label: (cell of batch sampling, that of its method on uniform batches)}, each cell once."""
+    methods = TABLES['Table 1: methods']
+    found = {}
+    for title, cells in TABLES.items():
+        for label, cell in cells.items():
+            if cell['method'].startswith('BS') and cell not in [bs for bs, _ in found.values()]:
+                base = 'DSA' if cell['method'] == 'BS-DSA' else 'DC'
+                text = label if title.startswith('Table 1') else f'BS ({label})'
+                found[f'{text} - {base}'] = cell, methods[base]
+    return found
 
 
 def usual_iterations(method: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_ind
 
-from report.cells import BS, IPCS, PLAIN, STUDY, TABLES, usual_iterations
+from report.cells import IPCS, PLAIN, STUDY, TABLES, comparisons, ipcs_of, usual_iterations
 
 
 def published(path: Path) -> list[dict]:
@@ -95,11 +95,12 @@ def origin(row: dict) -> str:
 
 def table(title: str, cells: dict[str, dict], rows: list[dict], papers: list[dict], study: dict) -> str:
     """Return one table of the study, where its cells come from, and the commands of those that are empty."""
-    lines = [f'## {title}', '', f'| | ipc {" | ipc ".join(IPCS)} |', '|---' * 4 + '|']
+    ipcs = ipcs_of(title)
+    lines = [f'## {title}', '', f'| | ipc {" | ipc ".join(ipcs)} |', '|---' * (1 + len(ipcs)) + '|']
     origins, missing = [], []
     for label, cell in cells.items():
         texts = []
-        for ipc in IPCS:
+        for ipc in ipcs:
             ours = matching(rows, PLAIN | study | cell | {'ipc': ipc})
             texts.append(cell_text(ours, paper_of(cell, ipc, papers, study['dataset'])))
             origins += [f'- {label}, ipc {ipc}: {origin(row)}' for row in ours]
@@ -113,23 +114,21 @@ def table(title: str, cells: dict[str, dict], rows: list[dict], papers: list[dic
 
 
 def significance(rows: list[dict], study: dict = STUDY) -> list[str]:
-    """Return a line per ipc on the difference of BS and DC: Welch's test over the means of sets."""
+    """Return lines on batch sampling against its method: difference, Welch's test over the means of sets."""
     lines = []
-    for ipc in IPCS:
-        bs, dc = (
-            matching(rows, PLAIN | study | cell | {'ipc': ipc})
-            for cell in (BS, TABLES['Table 1: methods']['DC'])
-        )
-        if not bs or not dc:
-            continue
-        (mean_bs, _, _, sets_bs), (mean_dc, _, _, sets_dc) = pooled(bs), pooled(dc)
-        line = f'- ipc {ipc}: BS - DC = {mean_bs - mean_dc:+.2f} points'
-        if min(len(sets_bs), len(sets_dc)) > 1:
-            p_value = ttest_ind(sets_bs, sets_dc, equal_var=False).pvalue
-            line += f", Welch's test over {len(sets_bs)} and {len(sets_dc)} sets: p = {p_value:.3f}"
-        else:
-            line += f'; {len(sets_bs)} and {len(sets_dc)} sets are too few for a test'
-        lines.append(line)
+    for label, cells in comparisons().items():
+        for ipc in IPCS:
+            bs, base = (matching(rows, PLAIN | study | cell | {'ipc': ipc}) for cell in cells)
+            if not bs or not base:
+                continue
+            (mean_bs, _, _, sets_bs), (mean, _, _, sets) = pooled(bs), pooled(base)
+            line = f'- ipc {ipc}: {label} = {mean_bs - mean:+.2f} points'
+            if min(len(sets_bs), len(sets)) > 1:
+                p_value = ttest_ind(sets_bs, sets, equal_var=False).pvalue
+                line += f", Welch's test over {len(sets_bs)} and {len(sets)} sets: p = {p_value:.3f}"
+            else:
+                line += f'; {len(sets_bs)} and {len(sets)} sets are too few for a test'
+            lines.append(line)
     return lines
 
 

@@ -12,6 +12,7 @@ from scipy.stats import ttest_ind
 import main as main_script
 import main_eval
 import main_report
+from report.cells import comparisons
 from report.summary import COLUMNS, collect, merge, other_settings, read, settings_of, write
 from report.tables import (
     STUDY,
@@ -138,7 +139,7 @@ def test_the_page_has_every_table_and_the_commands_of_empty_cells():
     assert '- DC, ipc 1: protocol dc, 300 epochs, seed 0, bf16, 3 minutes on a CPU, commit abc' in page
     assert '**11.1' not in page and '11.10 ± 0.50' in page  # a short run is no cell of the study
     assert 'python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 5 --ipc 10' in page
-    assert 'ipc 1: BS - DC = -0.50 points; 1 and 1 sets are too few' in page
+    assert page.count('- DC = -0.50 points; 1 and 1 sets are too few') == 1
 
 
 def test_commands_fill_their_cells():
@@ -181,6 +182,7 @@ def test_significance_is_welchs_test_over_sets():
     bs, dc = [27.9, 28.3, 28.0], [28.6, 28.2]
     rows = [row_of(sets=' '.join(map(str, dc)), num=40), bs_row(sets=' '.join(map(str, bs)), num=60)]
     (line,) = significance(rows)
+    assert line.startswith('- ipc 1: BS (k 20, layer 3) - DC = ')
     assert f'p = {ttest_ind(bs, dc, equal_var=False).pvalue:.3f}' in line and '3 and 2 sets' in line
 
 
@@ -241,5 +243,16 @@ def test_a_run_with_other_settings_is_no_cell_of_table_1():
     rows = [row_of(), row_of(other='reduce=maxpool1', Iteration='200', mean=20.0)]
     page = results_page(rows, published(main_report.PUBLISHED))
     assert page.count('**28.0 ± 0.5**') == 1 and '| maxpool1 | **20.0 ± 0.5**, 1 x 20 (–)' in page
-    assert 'python main.py --dataset CIFAR10 --Iteration 200 --method DC --ipc 10 --reduce maxpool1' in page
+    assert 'python main.py --dataset CIFAR10 --Iteration 200 --method DC --ipc 1 --reduce maxpool2' in page
     assert 'python main.py --dataset CIFAR10 --model AlexNet --method DD --ipc 10' in page
+
+
+def test_every_cell_of_batch_sampling_is_compared_once():
+    cells = comparisons()
+    assert [label for label in cells if 'layer 3' in label or 'k 20' in label] == [
+        'BS (k 20, layer 3) - DC',
+        'BS stratified (k 20, layer 3) - DC',
+        'BS on DSA (k 20, layer 3) - DSA',
+    ]
+    assert cells['BS (k 5) - DC'][0]['num_cluster'] == '5' and len(cells) == 3 + 4 + 3
+    assert all(base['method'] == label.rsplit(' ', 1)[1] for label, (_, base) in cells.items())
