@@ -8,7 +8,8 @@ run: $(BIN)/.installed
 test: $(BIN)/.installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q --ignore tests/test_gpu.py  # equal to the bit: on the CPU
+	$(BIN)/python -m pytest -q tests/test_gpu.py
 
 $(BIN)/.installed: requirements.txt
 	$(PYTHON) -m venv .venv

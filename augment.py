@@ -10,6 +10,7 @@ operations of the two papers, with the published strengths.
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -233,8 +234,9 @@ def mirrored(dataset: str) -> bool:
 
 
 def dsa_strategy(dataset: str) -> str:
-    """Return the DSA strategy published for a data set; own data gets all six operations."""
-    return 'color_crop_cutout_flip_scale_rotate' if mirrored(dataset) else 'color_crop_cutout_scale_rotate'
+    """Return the DSA strategy published for a data set (name or path); own data gets all six operations."""
+    flip = 'flip_' if mirrored(Path(dataset).stem) else ''
+    return f'color_crop_cutout_{flip}scale_rotate'
 
 
 def dc_strategy(dataset: str, model: str) -> str:

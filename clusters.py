@@ -10,6 +10,7 @@ inertia and silhouette, in how many seconds.
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from data import Data
 from errors import UserError
 from extractor import extractor_path, layer_features, load_extractor, make_extractor
-from storage import file_hash, load, save, write_atomic
+from storage import file_hash, load, making, save, write_atomic
 
 SLACK = 50  # members that a balanced cluster may have more or less than n/k, at most half of n/k
 Clusters = dict[int, dict[int, list[int]]]
@@ -92,7 +93,6 @@ def make_clusters(
         'inertia': [inertia for _, inertia, _ in results], 'silhouette': [score for _, _, score in results],
         'seconds': time.monotonic() - started,
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
     save(path, clusters)
     write_atomic(path.with_suffix('.json'), json.dumps(summary, indent=1).encode())
 
@@ -149,10 +149,11 @@ def ensure_extractor(
     """Return the extractor and its facts: from the file `extractor`, or the data set's own, made when
     missing."""
     path = extractor_path(folder, data, extractor)
-    if not extractor and not path.exists():
-        print(f'{path} is missing: making it')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        make_extractor(data, path, epochs=epochs, seed=seed, precision=precision)
+    if not extractor:
+        with making(path) as missing:
+            if missing:
+                print(f'{path} is missing: making it')
+                make_extractor(data, path, epochs=epochs, seed=seed, precision=precision)
     return load_extractor(path, data)
 
 
@@ -173,9 +174,15 @@ def ensure_clusters(
         if part not in missing:
             read_clusters(part[2], data, digest)
     if missing:
+        if balanced and not find_spec('k_means_constrained'):
+            raise UserError('clusters of equal size need the package k-means-constrained; or pass --no-norm')
         print('missing, made now:', *(str(path) for _, _, path in missing))
         net, facts = ensure_extractor(data, folder, extractor, epochs=epochs, seed=seed, precision=precision)
         features = layer_features(net, data, precision)
         for layer, k, path in missing:
-            make_clusters(data, features[layer], path, k=k, layer=layer, balanced=balanced, facts=facts)
+            with making(path) as still:
+                if still:
+                    make_clusters(
+                        data, features[layer], path, k=k, layer=layer, balanced=balanced, facts=facts
+                    )
     return [path for _, _, path in wanted]

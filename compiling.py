@@ -51,6 +51,7 @@ def settle_compile(args: Arguments, data: Data, pool: tuple[str, ...], epochs_on
     )
     possible = wanted and (data.device.type in DEVICES or has_compiler(data.device))
     why = f'{work:.1e} floating-point operations' if possible == wanted else 'no working compiler here'
+    why = 'on a GPU only if asked' if args.compile == 'auto' and data.device.type != 'cpu' else why
     print(f'compile: {"yes" if possible else "no"} ({why})')
     return Arguments(**vars(args) | {'compile': possible})
 

@@ -17,7 +17,7 @@ from data import Data
 from device import Rng, peak_memory
 from errors import UserError
 from evaluation.judge import check_pool, eval_pool, judge_network, networks_left, protocol
-from runfolder import Run
+from runfolder import Run, stored
 from storage import load_result, save
 from utils import Arguments, flags_of
 
@@ -28,16 +28,15 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
     Resumes where the same command stopped; a finished run only says so. Raises UserError for a user's mistake
     and SystemExit (130, 143) after a signal.
     """
+    result_path = result_of(args, args.method, data)
+    if is_finished(result_path, args.num_exp):
+        return report_finished(result_path)
     pool = eval_pool(args.eval_mode, args.model)
     check_pool(pool, data)
     args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
-    if not list((Path(args.save_path) / args.run_name).glob('res_*.pt')):
-        build(method_class, data, sampler, args, exp=0)  # a mistake shows here, before there is a folder
+    build(method_class, data, sampler, args, exp=0)  # a mistake shows here, before there is a folder
     with Run(args, data.device) as run:
         saved = run.resume()
-        result_path = run.folder / f'res_{args.method}_{data.name}_{args.model}_{args.ipc}ipc.pt'
-        if saved and saved['exp'] == args.num_exp and result_path.exists():
-            return report_finished(result_path)
         run.describe(args, data.device)
         print_plan(run, args, data, pool, saved)
 
@@ -53,6 +52,18 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
             next_set(state)
             run.checkpoint(state)
         return save_result(run, result_path, data, state['sets'], state['accs_all_exps'])
+
+
+def result_of(args: Arguments, name: str, data: Data) -> Path:
+    """Return the result file of a run."""
+    folder = Path(args.save_path) / args.run_name
+    return folder / f'res_{name}_{data.name}_{args.model}_{args.ipc}ipc.pt'
+
+
+def is_finished(result_path: Path, num_sets: int) -> bool:
+    """Tell whether the run of this result file has made and judged so many sets."""
+    state = stored(result_path.parent) if result_path.exists() else None
+    return state is not None and state['exp'] == num_sets
 
 
 def at_iteration(it: int) -> dict:

@@ -74,8 +74,9 @@ class Data:
 
 
 def _to_tensor(pixels, device):
-    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(device)
+    grey = pixels.ndim == 3 or pixels.shape[3] == 1
+    pixels = pixels.reshape(pixels.shape[:3])[:, None] if grey else pixels.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
 
 
 def _statistics(pixels):

@@ -224,7 +224,9 @@ def add_sampling(parser: Parser, draws: dict) -> None:
     group.add_argument(
         '--draw', choices=draws, default='cluster', help=f'{", ".join(draws)} (default: cluster)'
     )
-    group.add_argument('--mix', type=natural, help='uniform batches after this iteration (original: 300)')
+    group.add_argument(
+        '--mix', type=natural, nargs='?', const=300, help='uniform batches after this iteration (300)'
+    )
 
 
 def check_typed(args: argparse.Namespace, taken: dict[str, set[str]]) -> None:

@@ -1,6 +1,7 @@
 """CUDA graphs: a function of tensors is recorded once for each set of shapes and replayed, which spares the
 launch of its kernels one by one."""
 
+import functools
 from itertools import zip_longest
 
 import torch
@@ -9,17 +10,27 @@ DEVICES = ('cuda',)
 WARM_UP = 3  # calls before recording, as libraries set themselves up in the first ones
 
 
+@functools.cache
+def streams(device: torch.device):
+    """Return the streams of a GPU on which functions warm up and are recorded, always the same two.
+
+    Libraries keep a workspace for every stream that they have seen; and that of a recorded graph must not be
+    one that was made outside of it.
+    """
+    return torch.cuda.Stream(device), torch.cuda.Stream(device)
+
+
 def capture(function, device: torch.device):
     """Record function() on a GPU; return (its outputs, which replay() writes anew; replay)."""
     with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        warm_up, recording = streams(device)
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):
             for _ in range(WARM_UP):
                 function()
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(warm_up)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=recording):
             outputs = function()
     return outputs, graph.replay
 

@@ -13,13 +13,13 @@ import torch
 
 from augment import dsa_strategy
 from compiling import settle_compile
-from condense import judge, next_set, print_plan, report_finished, save_result
+from condense import is_finished, judge, next_set, print_plan, report_finished, result_of, save_result
 from data import Data, load
 from device import Rng, set_up_device
 from errors import UserError
 from evaluation.judge import check_pool, eval_pool
 from flags import Parser, base_parser
-from methods.sampling import UniformSampler
+from methods import METHODS
 from report.networks import NetworksTable
 from runfolder import Run
 from storage import file_hash, load_result
@@ -28,17 +28,8 @@ from utils import Arguments, parse, script
 
 def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Draw num_exp sets of ipc real images per class: the baseline of every table."""
-    smallest = min(len(members) for members in data.indices_class)
-    if args.ipc > smallest:
-        raise UserError(
-            f'--ipc {args.ipc} is more than the smallest class of {data.name} has ({smallest} images)'
-        )
-    sampler, sets = UniformSampler(data), []
-    for exp in range(args.num_exp):
-        rng = Rng(data.device, args.seed, exp, 'random')
-        index = torch.cat([sampler.draw(c, args.ipc, rng) for c in range(data.num_classes)])
-        sets.append((data.images(index), data.labels_train[index]))
-    return sets
+    rngs = (Rng(data.device, args.seed, exp, 'random') for exp in range(args.num_exp))
+    return [METHODS['random'](data, None, ipc=args.ipc, rng=rng).synset for rng in rngs]
 
 
 def check_sets(path: Path, sets: list, data: Data) -> None:
@@ -119,15 +110,15 @@ def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
 
 def judge_all(sets: list, args: Arguments, data: Data) -> Path:
     """Judge every set in a run folder of its own, resumable; return the result file."""
+    result_path = result_of(args, Path(args.synset).stem, data)
+    if is_finished(result_path, len(sets)):
+        report_finished(result_path)
+        return result_path
     pool = eval_pool(args.eval_mode, args.model)
     check_pool(pool, data)
     args = settle_compile(args, data, pool)
     with Run(args, data.device) as run:
         saved = run.resume()
-        result_path = run.folder / f'res_{Path(args.synset).stem}_{data.name}_{args.model}_{args.ipc}ipc.pt'
-        if saved and saved['exp'] == len(sets) and result_path.exists():
-            report_finished(result_path)
-            return result_path
         run.describe(args, data.device)
         print_plan(run, args, data, pool, saved)
 

@@ -95,16 +95,24 @@ class Gradients:
     """
 
     def __init__(self, net: nn.Module, num: int, pixels: int, compile: bool, chunk: int | None = None):
-        self.net, self.compile = net, compile
+        self.compile = compile
         most = chunk or largest_chunk(net, pixels)
         self.size = math.ceil(num / math.ceil(num / most))
-        self.leaves = list(net.parameters())
-        self.params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
-        device = self.leaves[0].device
-        self.loss, self.directional = (choose(f, compile, device) for f in (loss, directional))
-        self.weight_pass, self.image_pass = (
-            replayed(f, compile, device) for f in (self._weight_pass, self._image_pass)
-        )
+        leaves = list(net.parameters())
+        params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
+        device = leaves[0].device
+        mean_loss, along = (choose(f, compile, device) for f in (loss, directional))
+
+        def weight_pass(images, labels, weights, precision):
+            value = mean_loss(net, images, labels, weights, precision)
+            return [*torch.autograd.grad(value, leaves), value.detach()]
+
+        def image_pass(images, labels, weights, *direction):
+            direction, images = dict(zip(params, direction, strict=True)), images.detach().requires_grad_()
+            return [torch.autograd.grad(along(net, params, direction, images, labels, weights), images)[0]]
+
+        # Neither function knows this object, so a recording goes, with its memory, when this object does.
+        self.weight_pass, self.image_pass = (replayed(f, compile, device) for f in (weight_pass, image_pass))
 
     def of_weights(self, images: torch.Tensor, c, precision: str) -> tuple[list, torch.Tensor]:
         """Return the gradient for every parameter, and the mean loss, of images (N, C, H, W) of class c.
@@ -117,19 +125,10 @@ class Gradients:
             total = result if total is None else torch._foreach_add(total, result)
         return list(total[:-1]), total[-1]
 
-    def _weight_pass(self, images, labels, weights, precision):
-        value = self.loss(self.net, images, labels, weights, precision)
-        return [*torch.autograd.grad(value, self.leaves), value.detach()]
-
     def of_images(self, images: torch.Tensor, c: int, direction: list[torch.Tensor]) -> torch.Tensor:
         """Return ∇x <∇θ ℓ(x), direction> (N, C, H, W), direction being a tensor a parameter."""
         parts = [self.image_pass(*part, *direction)[0] for part in self._chunks(images, c)]
         return torch.cat(parts)[: len(images)]
-
-    def _image_pass(self, images, labels, weights, *direction):
-        direction, images = dict(zip(self.params, direction, strict=True)), images.detach().requires_grad_()
-        along = self.directional(self.net, self.params, direction, images, labels, weights)
-        return [torch.autograd.grad(along, images)[0]]
 
     def _chunks(self, images, c):
         """Yield (images, labels, weights), weights summing to 1."""
@@ -147,10 +146,11 @@ class Embeddings:
     def __init__(
         self, net: nn.Module, shape: tuple[int, int, int], precision: str, compile: bool, whole: bool
     ):
-        self.net, self.precision, self.compile = net, precision, compile and not whole
+        self.net, self.precision = net, precision
         self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
-        device = next(net.parameters()).device
-        self.embed, self.projected = (choose(f, self.compile, device) for f in (embed, projected))
+        device, compile = next(net.parameters()).device, compile and not whole
+        self.embed, self.projected = (choose(f, compile, device) for f in (embed, projected))
+        self.equal = self.embed is not embed
 
     @torch.no_grad()
     def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -171,4 +171,4 @@ class Embeddings:
         return torch.cat(grads)[: len(images)]
 
     def _chunks(self, *tensors):
-        return chunks(min(self.size or len(tensors[0]), len(tensors[0])), self.compile, *tensors)
+        return chunks(min(self.size or len(tensors[0]), len(tensors[0])), self.equal, *tensors)

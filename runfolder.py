@@ -20,12 +20,7 @@ import torchvision
 
 from errors import UserError
 from live import Live
-from storage import load, save, write_atomic
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock
-    fcntl = None
+from storage import fcntl, load, save, write_atomic
 
 # Arguments that may differ between the parts of one run: where things lie, and the words that were typed.
 FREE = ('command', 'data_path', 'save_path', 'cluster_path', 'run_name', 'device', 'tensorboard')
@@ -80,6 +75,17 @@ def is_running(folder: Path) -> bool:
     return False
 
 
+def stored(folder: Path) -> dict | None:
+    """Return the state in the checkpoint of a run, or None. Raises UserError if it cannot be read."""
+    path = folder / 'checkpoint.pt'
+    if not path.exists():
+        return None
+    state = load(path, 'checkpoint')
+    if not isinstance(state, dict) or 'args' not in state:
+        raise UserError(f'{path} is not a checkpoint of this project; remove it to start anew')
+    return state
+
+
 class Stopped(SystemExit):
     """SIGINT or SIGTERM arrived, and everything is saved; the exit code is 128 + the signal's number."""
 
@@ -116,20 +122,20 @@ class Run:
         self.live = Live(self.folder) if vars(args).get('tensorboard') else None
 
     def resume(self) -> dict | None:
-        """Return the state to go on from and cut the log back to it, or None for a fresh start."""
-        if not self.checkpoint_path.exists():
+        """Return the state to go on from and cut the log back to it, or None for a fresh start.
+
+        Raises UserError if the state is of other arguments.
+        """
+        state = stored(self.folder)
+        if state is None:
             self._log.truncate(0)
             return None
-        state = load(self.checkpoint_path, 'checkpoint')
-        if not isinstance(state, dict) or 'args' not in state:
-            raise UserError(
-                f'{self.checkpoint_path} is not a checkpoint of this project; remove it to start anew'
-            )
-        for key in sorted(state['args'].keys() | self.args.keys()):
+        for key in sorted((state['args'].keys() | self.args.keys()) - {'synset'}):  # its hash is in the name
             old, new = state['args'].get(key), self.args.get(key)
             if old != new:
+                name = f'--{key}' if key != 'device_type' else 'a device of the kind'
                 raise UserError(
-                    f'{self.checkpoint_path} was made with --{key} {old}, this command has --{key} {new}; '
+                    f'{self.checkpoint_path} was made with {name} {old}, this command has {name} {new}; '
                     'choose another --save_path, or remove the folder to start anew'
                 )
         if self._log.seek(0, os.SEEK_END) > state['log_bytes']:

@@ -12,6 +12,36 @@ from numpy._core.multiarray import scalar
 
 from errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows: no locks
+    fcntl = None
+
+
+@contextlib.contextmanager
+def making(path: Path):
+    """Within this context no other process makes files in the folder of path; yield whether it is missing.
+
+    Waits for one that does, so that jobs that need the same file make it once. Raises UserError for a folder
+    that cannot be written.
+    """
+    if path.exists():
+        yield False
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.parent / '.lock', 'w')  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f'{path} cannot be written ({error.strerror}); choose another folder') from error
+    with lock:
+        if fcntl:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f'waiting for another process that makes files in {path.parent}', flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
+
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write content to path, or leave path as it was and raise UserError (full disk, no permission)."""

@@ -110,9 +110,11 @@ def _run_name(parser, values, defaults):
         identity['model'],
         f'{identity["ipc"]}ipc',
         f'seed{identity["seed"]}',
+        values['precision'],  # derived from the machine, so always named
     ]
+    named = (*PLACES, 'precision')
     extra = [
-        f'{key}={values[key]}' for key in sorted(values) if values[key] != plain[key] and key not in PLACES
+        f'{key}={values[key]}' for key in sorted(values) if values[key] != plain[key] and key not in named
     ]
     return '_'.join(stem + [part.replace('/', '-') for part in extra])
 

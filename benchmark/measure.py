@@ -77,7 +77,11 @@ def rates(device: torch.device) -> dict[str, float]:
     The better of a large matrix product and a large convolution counts: libraries differ at them.
     """
     result = {}
-    for precision, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
+    kinds = {'fp32': torch.float32, 'bf16': torch.bfloat16}
+    if device.type == 'cuda':
+        kinds['tf32'] = torch.float32
+    for precision, dtype in kinds.items():
+        set_up_device(str(device), precision)
         matrix = torch.randn(4096, 4096, device=device).to(dtype)
         images, kernels = matrix.view(256, 256, 16, 16), matrix[:144].reshape(256, 256, 3, 3)
         seconds = [

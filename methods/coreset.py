@@ -21,7 +21,7 @@ from extractor import layer_features
 from methods.sampling import UniformSampler
 from networks import make_network
 from passes import choose, embed, loss_and_right
-from storage import load, save
+from storage import load, making, save
 from training import judge_optimizer
 
 EPOCHS = 10  # of the training whose forgetting is counted
@@ -96,11 +96,11 @@ def trained_on_all(
     name = f'{model}_{data.name.lower()}_lr{lr}_batch{batch_size}_seed{seed}_{precision}.pt'
     path, rng = Path(folder) / name, Rng(data.device, seed, 'forgetting')
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.device)
-    if not path.exists():
-        print(f'{path} is missing: making it')
-        events = train_on_all(net, data, lr, batch_size, rng, precision, compile)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(path, {'net': net.state_dict(), 'events': events, 'pixels': data.pixels_train.sum().item()})
+    with making(path) as missing:
+        if missing:
+            print(f'{path} is missing: making it')
+            events = train_on_all(net, data, lr, batch_size, rng, precision, compile)
+            save(path, {'net': net.state_dict(), 'events': events, 'pixels': data.pixels_train.sum().item()})
     stored = load(path, 'trained network')
     if stored.keys() != {'net', 'events', 'pixels'} or stored['pixels'] != data.pixels_train.sum().item():
         raise UserError(f'{path} was trained on other data; remove it to have it made again')

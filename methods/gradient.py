@@ -162,7 +162,7 @@ class GradientMatching:
         image_real = transform(self.data.images(index))
         grads_real, loss_real = self.gradients_real.of_weights(image_real, c, self.precision)
         seen = transform(image_syn)
-        # In fp32 at every precision: its change moves the images.
+        # Never in bf16: its change moves the images. (On a GPU in TF32, unless the precision is fp32.)
         grads_syn, loss_syn = self.gradients_syn.of_weights(seen.detach(), c, 'fp32')
         norms = [grad.norm() for grads in (grads_real, grads_syn) for grad in grads if grad.ndim > 1]
         self.totals[1:] += torch.stack(norms)

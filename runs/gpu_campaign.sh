@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The cells that two CPU cores cannot reach: parity and benchmark on this GPU, extractor and clusters, then the study at 10 and
-# 50 images per class, most informative cells first, one set x 20 networks each. It stops after so many seconds with everything
-# saved and exit code 3; the same command goes on, 0 says that all is done.
+# The cells that two CPU cores cannot reach: parity and benchmark on this GPU, then the study at 10 and 50 images per class,
+# most informative cells first, one set x 20 networks each. It stops after so many seconds with everything saved and exit code
+# 3; the same command goes on. 0 says that all is done, 1 that some steps failed (named at the end, tried again next time).
 #   until bash runs/gpu_campaign.sh 480; do [ $? = 3 ] || break; done
 #   bash runs/gpu_campaign.sh 480 Digits --model ConvNetD1 --save_path results/campaign --Iteration 1 --num_eval 1   # a try
 # --compile on replays CUDA graphs there; the parity tests come first.
@@ -11,6 +11,9 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python} limit=${1:-480} data=${2:-CIFAR10}
 shift $(($# < 2 ? $# : 2))
 stamps=results/campaign.$data && mkdir -p "$stamps"
+failed=()
+reference=""
+[ -z "${REFERENCE:-}" ] || reference="--reference $REFERENCE"
 
 run() {
     local stamp=$stamps/$(printf '%s\n' "$@" | md5sum | cut -c1-12) left=$((limit - SECONDS))
@@ -20,27 +23,24 @@ run() {
     timeout -s TERM -k 60 "$left" "$@"
     local code=$?
     ((code == 124 || code == 143)) && exit 3
-    ((code == 0)) || exit "$code"
-    touch "$stamp"
+    if ((code == 0)); then touch "$stamp"; else failed+=("$*"); fi
 }
 cell() {
     run $python "$1" --dataset "$data" --num_exp 1 --eval_every 0 --compile on "${@:2}"
 }
-
-run $python -m pytest -q tests/test_gpu.py tests/test_gradient.py tests/test_passes.py
-measure="--ipc 1 10 50 200 --repeats 5 --out results/bench_gpu.csv"
-if [ "$data" = CIFAR10 ] && [ -n "${REFERENCE:-}" ]; then
-    run $python bench.py $measure --reference "$REFERENCE"
-elif [ "$data" = CIFAR10 ]; then
-    run $python bench.py $measure
+run $python -m pytest -q tests/test_gpu.py
+if [ "$data" = CIFAR10 ]; then
+    run $python bench.py --ipc 10 --repeats 5 --out results/bench_gpu_10.csv $reference
+    run $python bench.py --ipc 50 --repeats 5 --out results/bench_gpu_50.csv $reference
+    run $python bench.py --ipc 1 --repeats 5 --out results/bench_gpu_1.csv $reference
+    run $python bench.py --ipc 200 --repeats 5 --out results/bench_gpu_200.csv --only_match $reference
+    run $python bench.py --ipc 10 --repeats 5 --out results/bench_gpu_eager.csv --no-compile --no-textbook
 fi
-[ "$data" = CIFAR10 ] && run $python bench.py --ipc 10 --no-compile --no-textbook --out results/bench_gpu_eager.csv
-run $python main_cluster.py --dataset "$data" --layer_idx 0 1 2 3 --num_cluster 20
-run $python main_cluster.py --dataset "$data" --layer_idx 3 --num_cluster 5 10 15 25
-bs="--layer_idx 3 --num_cluster 20"
 cell main.py --method DC --ipc 10 "$@"
-cell main_BS.py $bs --ipc 10 "$@"
 cell main.py --method DSA --ipc 10 "$@"
+run $python main_cluster.py --dataset "$data" --layer_idx 3 --num_cluster 20
+bs="--layer_idx 3 --num_cluster 20"
+cell main_BS.py $bs --ipc 10 "$@"
 cell main_BS.py $bs --method DSA --ipc 10 "$@"
 cell main_BS.py $bs --draw stratified --ipc 10 "$@"
 cell main_BS.py $bs --draw centroid --ipc 10 "$@"
@@ -48,6 +48,8 @@ cell main.py --method DC --ipc 50 "$@"
 cell main_BS.py $bs --ipc 50 "$@"
 cell main.py --method DSA --ipc 50 "$@"
 cell main.py --method DC --ipc 10 --precision fp32 "$@"
+run $python main_cluster.py --dataset "$data" --layer_idx 0 1 2 --num_cluster 20
+run $python main_cluster.py --dataset "$data" --layer_idx 3 --num_cluster 5 10 15 25
 for ipc in 10 50; do
     for layer in 0 1 2; do
         cell main_BS.py --layer_idx $layer --num_cluster 20 --ipc $ipc "$@"
@@ -57,4 +59,8 @@ for ipc in 10 50; do
     done
 done
 cell main.py --method DM --ipc 10 "$@"
+if ((${#failed[@]})); then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
 echo "all cells are finished; main_report.py writes their tables (runs/README.md)"

@@ -4,8 +4,10 @@ choices."""
 import pytest
 import torch
 
+import utils
+from device import fast_precision
 from errors import UserError
-from flags import add_condensation, add_matching, base_parser
+from flags import add_condensation, add_matching, add_sampling, base_parser
 from methods import METHODS
 from methods.distance import DISTANCES
 from methods.reduction import REDUCTIONS
@@ -71,11 +73,27 @@ def test_run_names_tell_experiments_apart_and_ignore_places():
     lines = ['', '--method DSA', '--ipc 10', '--seed 1', '--lr_img 0.2', '--Iteration 200', '--num_eval 5']
     lines += ['--model MLP', '--dataset MNIST', '--precision tf32', '--dis_metric mse', '--im_size 16']
     names = [arguments(line).run_name for line in lines]
-    assert len(set(names)) == len(lines) and names[0] == 'DC_CIFAR10_ConvNet_1ipc_seed0'
-    assert names[4] == 'DC_CIFAR10_ConvNet_1ipc_seed0_lr_img=0.2'
+    usual = f'_ConvNet_1ipc_seed0_{fast_precision("cpu")}'
+    assert len(set(names)) == len(lines) and names[0] == f'DC_CIFAR10{usual}'
+    assert names[4] == f'DC_CIFAR10{usual}_lr_img=0.2'
     same = ['--lr_img 0.1', '--save_path elsewhere', '--data_path there', '--device cpu', '--outer_loop 1']
     assert {arguments(line).run_name for line in same} == {names[0]}
-    assert arguments('--dataset my/own.npz').run_name == 'DC_own_ConvNet_1ipc_seed0'
+    assert arguments('--dataset my/own.npz').run_name == f'DC_own{usual}'
+
+
+def test_a_run_has_one_name_whether_its_precision_is_typed_or_the_machines_own(monkeypatch):
+    typed = arguments('--precision bf16 --lr_img 0.2').run_name
+    assert typed == 'DC_CIFAR10_ConvNet_1ipc_seed0_bf16_lr_img=0.2'
+    for own in ('bf16', 'fp32'):
+        monkeypatch.setattr(utils, 'fast_precision', lambda device, own=own: own)
+        assert arguments('--precision bf16 --lr_img 0.2').run_name == typed
+        assert (arguments('--lr_img 0.2').run_name == typed) == (own == 'bf16')
+
+
+def test_mix_without_a_number_is_the_originals():
+    parser = base_parser('test')
+    add_sampling(parser, {'cluster': None})
+    assert [parse(parser, words).mix for words in ([], ['--mix'], ['--mix', '7'])] == [None, 300, 7]
 
 
 def test_arguments_are_frozen():

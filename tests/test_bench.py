@@ -32,6 +32,8 @@ def test_rows_follow_from_the_measurements():
     assert row['share_of_matrix_rate'] == pytest.approx(40 / 200 / 2)
     assert row['share_of_copy_rate'] == pytest.approx(10 / 50 / 2)
     assert bench.row_of('DC', 10, 'textbook', measured, (40.0, 10.0), rate)['share_of_matrix_rate'] == 0.2
+    textbook = bench.row_of('DC', 10, 'textbook', measured, (40.0, 10.0), rate | {'tf32': 400.0})
+    assert textbook['share_of_matrix_rate'] == 0.05
     assert 'iteration' not in bench.row_of('DC', 200, 'textbook', measured, (40.0, 10.0), rate)
     lines = bench.table([row]).splitlines()
     assert lines[0].split()[:3] == ['method', 'ipc', 'contestant'] and lines[1].split()[:2] == ['DC', '10']

@@ -1,14 +1,17 @@
 """Clusters: every file is a partition within bounds, and stale or foreign files are named."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
 import torch
 
+import clusters as clusters_module
 from clusters import cluster_path, cluster_points, make_clusters, read_clusters, size_bounds
 from data import Data
 from errors import UserError
+from storage import making
 
 SIZES = (150, 40, 12)
 
@@ -88,6 +91,34 @@ def test_files_of_the_original_are_read(uneven, tmp_path):
     }
     torch.save(clusters, tmp_path / 'original.pt')
     assert read_clusters(tmp_path / 'original.pt', data)[2][0] == data.indices_class[2].tolist()
+
+
+def test_two_processes_that_need_one_file_make_it_once(tmp_path, capsys):
+    path, seen = tmp_path / 'new' / 'file', []
+
+    def other():
+        with making(path) as missing:
+            seen.append(missing)
+
+    with making(path) as missing:
+        assert missing
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive() and not seen  # it waits
+        path.write_text('made')
+    thread.join()
+    assert seen == [False] and 'waiting for another process' in capsys.readouterr().out
+    (tmp_path / 'plain').write_text('')
+    with pytest.raises(UserError, match='cannot be written'), making(tmp_path / 'plain' / 'file'):
+        pass
+
+
+def test_the_missing_package_of_balanced_clusters_is_named(uneven, tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters_module, 'find_spec', lambda name: None)
+    flags = {'layers': [0], 'ks': [2], 'extractor': None, 'epochs': 1, 'seed': 0, 'precision': 'fp32'}
+    with pytest.raises(UserError, match='k-means-constrained.*--no-norm'):
+        clusters_module.ensure_clusters(uneven[0], tmp_path, balanced=True, **flags)
 
 
 def test_foreign_files_are_named(uneven, digits, tmp_path):

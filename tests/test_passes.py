@@ -1,5 +1,8 @@
 """Passes: chunked, compiled and by directional derivative, against one plain pass and a double backward."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,6 +54,19 @@ def test_image_gradient_equals_the_double_backward_for_every_network(name):
     gradients = Gradients(net, num, 32 * 32, compile=False, chunk=2)
     expected = by_double_backward(net, images, 4, grads_real)
     assert relative(by_direction(gradients, images, 4, grads_real), expected) < 1e-9
+
+
+def test_gradients_leave_no_cycle():
+    net, images, grads_real = make('ConvNetD1', 8)
+    gradients = Gradients(net, 3, 8 * 8, compile=False)
+    by_direction(gradients, images, 4, grads_real)
+    left = weakref.ref(gradients)
+    gc.disable()
+    try:
+        del gradients
+        assert left() is None  # and with it the memory of its recordings
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize('num', [1, 10, 50])

@@ -245,9 +245,21 @@ def test_truncated_or_foreign_checkpoints_are_named(tmp_path, monkeypatch, capsy
     state = torch.load(path, weights_only=True)
     torch.save(state | {'args': state['args'] | {'lr_img': 0.7}}, path)
     expect('was made with --lr_img 0.7, this command has --lr_img 0.1')
+    torch.save(state | {'args': state['args'] | {'device_type': 'cuda'}}, path)
+    expect('was made with a device of the kind cuda, this command has a device of the kind cpu')
     torch.save([1, 2], path)
     expect('not a checkpoint of this project')
     assert path.exists()
+
+
+def test_a_finished_run_is_reported_whatever_machine_made_it(tmp_path, capsys):
+    accs = main_script.main([*RUN, '--save_path', str(tmp_path)])
+    path = folder_of(tmp_path) / 'checkpoint.pt'
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {'args': state['args'] | {'device_type': 'cuda'}}, path)
+    capsys.readouterr()
+    assert main_script.main([*RUN, '--save_path', str(tmp_path)]) == accs
+    assert 'is finished' in capsys.readouterr().out
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path, capsys):
