@@ -68,7 +68,6 @@ def write_csv(path: Path, rows: list[dict], facts: dict) -> None:
     writer = csv.DictWriter(text, [*COLUMNS, *facts])
     writer.writeheader()
     writer.writerows(row | facts for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text.getvalue().encode())
 
 
@@ -98,6 +97,10 @@ def main(argv=None):
     add_arguments(parser)
     args = parser.parse_args(argv)
     device = set_up_device(args.device, 'fp32')
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {args.out} cannot be written ({error.strerror})') from error
     data, rate = load(args.dataset, args.data_path, device=device), rates(device)
     if args.reference:
         reference_modules(args.reference)

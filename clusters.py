@@ -135,12 +135,27 @@ def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> 
             raise UserError(
                 f'{path} is not a partition of class {c} of {data.name}: other data or length; {remedy}'
             )
-    described = path.with_suffix('.json')
-    if extractor_hash and described.exists():
-        made_with = json.loads(described.read_text())['extractor'].get('hash')
-        if made_with != extractor_hash:
-            raise UserError(f'{path} was made with another extractor ({str(made_with)[:8]}); {remedy}')
+    extractor = facts_of(path).get('extractor', {})
+    made_with, made_from = extractor.get('hash', extractor_hash), extractor.get('data', data.fingerprint)
+    if extractor_hash and made_with != extractor_hash:
+        raise UserError(f'{path} was made with another extractor ({str(made_with)[:8]}); {remedy}')
+    if made_from != data.fingerprint:
+        raise UserError(f'{path} was made from other pixels of the name {data.name}; {remedy}')
     return clusters
+
+
+def facts_of(path: Path) -> dict:
+    """Return what the JSON beside a cluster file says, {} if there is none (the original writes none)."""
+    described = path.with_suffix('.json')
+    if not described.exists():
+        return {}
+    try:
+        facts = json.loads(described.read_text())
+        if isinstance(facts['extractor'], dict):
+            return facts
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise UserError(f'{described} is truncated or foreign; remove it and {path.name}, and make both again')
 
 
 def ensure_extractor(
@@ -154,7 +169,20 @@ def ensure_extractor(
             if missing:
                 print(f'{path} is missing: making it')
                 make_extractor(data, path, epochs=epochs, seed=seed, precision=precision)
-    return load_extractor(path, data)
+    net, facts = load_extractor(path, data)
+    if not extractor:
+        check_own(path, facts, data, epochs)
+    return net, facts | {'data': data.fingerprint}
+
+
+def check_own(path: Path, facts: dict, data: Data, epochs: int | None) -> None:
+    """Raise UserError if the data set's own extractor was made from other data, or not in so many epochs."""
+    remedy = 'remove it to have it made anew, or pass another --cluster_path'
+    if facts.get('data') not in (None, data.fingerprint):
+        raise UserError(f'{path} was trained on other pixels of the name {data.name}; {remedy}')
+    trained = facts.get('epochs')
+    if None not in (trained, epochs) and trained != epochs:
+        raise UserError(f'{path} was trained for {trained} epochs, not --extractor_epochs {epochs}; {remedy}')
 
 
 def ensure_clusters(
@@ -173,6 +201,7 @@ def ensure_clusters(
     for part in wanted:
         if part not in missing:
             read_clusters(part[2], data, digest)
+            check_own(weights, facts_of(part[2]).get('extractor', {}), data, None if extractor else epochs)
     if missing:
         if balanced and not find_spec('k_means_constrained'):
             raise UserError('clusters of equal size need the package k-means-constrained; or pass --no-norm')

@@ -17,7 +17,7 @@ from data import Data
 from device import Rng, peak_memory
 from errors import UserError
 from evaluation.judge import check_pool, eval_pool, judge_network, networks_left, protocol
-from runfolder import Run, stored
+from runfolder import Run
 from storage import load_result, save
 from utils import Arguments, flags_of
 
@@ -29,13 +29,13 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
     and SystemExit (130, 143) after a signal.
     """
     result_path = result_of(args, args.method, data)
-    if is_finished(result_path, args.num_exp):
+    if is_finished(result_path, data):
         return report_finished(result_path)
     pool = eval_pool(args.eval_mode, args.model)
-    check_pool(pool, data)
+    check_pool(pool, data, args.ipc, args.batch_train)
     args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
     build(method_class, data, sampler, args, exp=0)  # a mistake shows here, before there is a folder
-    with Run(args, data.device) as run:
+    with Run(args, data) as run:
         saved = run.resume()
         run.describe(args, data.device)
         print_plan(run, args, data, pool, saved)
@@ -60,10 +60,20 @@ def result_of(args: Arguments, name: str, data: Data) -> Path:
     return folder / f'res_{name}_{data.name}_{args.model}_{args.ipc}ipc.pt'
 
 
-def is_finished(result_path: Path, num_sets: int) -> bool:
-    """Tell whether the run of this result file has made and judged so many sets."""
-    state = stored(result_path.parent) if result_path.exists() else None
-    return state is not None and state['exp'] == num_sets
+def is_finished(result_path: Path, data: Data) -> bool:
+    """Tell whether the run of this result file is finished: the file is the last thing that a run writes.
+
+    Raises UserError if it was made from other data than these.
+    """
+    if not result_path.exists():
+        return False
+    made_from = load_result(result_path).get('args', {}).get('data_hash', data.fingerprint)
+    if made_from != data.fingerprint:
+        raise UserError(
+            f'{result_path} was made from other data of the name {data.name}; choose another --save_path, or '
+            'remove the folder to start anew'
+        )
+    return True
 
 
 def at_iteration(it: int) -> dict:
@@ -88,7 +98,7 @@ def save_result(run: Run, path: Path, data: Data, sets: list, accs: dict[str, li
 
 def report_finished(path: Path) -> dict[str, list[float]]:
     """Say that the run of this result file is finished, and return its accuracies."""
-    accs = load_result(path)['accs_all_exps']
+    accs = load_result(path).get('accs_all_exps', {})
     print(f'{path} is finished\n{summary(accs)}')
     return accs
 
@@ -119,9 +129,10 @@ def condense_one(run: Run, state: dict, method, data: Data, pool: tuple[str, ...
             try:
                 log = method.step(pause=run.due)
             except FloatingPointError as error:
+                kept = f' The last good checkpoint is kept in {run.folder}' * run.checkpoint_path.exists()
                 raise UserError(
-                    f'{error} at iteration {it} of set {state["exp"]}: the images diverge; use a smaller '
-                    f'--lr_img than {args.lr_img}. The last good checkpoint is kept in {run.folder}'
+                    f'{error} at iteration {it} of set {state["exp"]}: images or networks diverge; use a '
+                    f'smaller --lr_img than {args.lr_img}, or --lr_net than {args.lr_net}.{kept}'
                 ) from None
             state['seconds'] += time.monotonic() - started
             if log is not None:  # None: paused within the iteration
@@ -181,7 +192,7 @@ def summary(accs: dict[str, list[float]]) -> str:
 
 def print_plan(run: Run, args: Arguments, data: Data, pool: tuple[str, ...], saved: dict | None) -> None:
     """Say what is about to happen: every argument, the data, the protocol, and where a resumed run stands."""
-    print('  '.join(f'{key}={value}' for key, value in run.args.items()))
+    print('  '.join(f'{key}={value}' for key, value in run.args.items() if key != 'made_by'))
     sizes, shape = [len(index) for index in data.indices_class], 'x'.join(map(str, data.shape))
     print(
         f'{data.name}: {sum(sizes)} training images of {shape}, {len(sizes)} classes of {min(sizes)} to '

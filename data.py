@@ -5,6 +5,8 @@ that file exists, else through torchvision, which downloads it. `Digits` (scikit
 neither. Own data: the path of such an .npz, or of a folder with train/<class>/* and test/<class>/* images.
 """
 
+import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,15 @@ class Data:
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image."""
         return tuple(self.pixels_train.shape[1:])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of all pixels and labels: other data under the same name have another one."""
+        digest = hashlib.blake2b(digest_size=8)
+        for part in (self.pixels_train, self.labels_train, self.pixels_test, self.labels_test):
+            digest.update(str(tuple(part.shape)).encode())
+            digest.update(np.ascontiguousarray(part.cpu().numpy()))
+        return digest.hexdigest()
 
     @property
     def device(self) -> torch.device:
@@ -113,6 +124,8 @@ def _check(name, arrays):
         if len(images) == 0 or labels.size != len(images):
             raise UserError(f'{name}: {len(images)} images but {labels.size} labels in the {split} part')
         num_classes = int(arrays['y_train'].max()) + 1
+        if num_classes > arrays['y_train'].size:
+            raise UserError(f'{name}: y_train goes up to {num_classes - 1}, with fewer images than classes')
         if labels.min() < 0 or labels.max() >= num_classes:
             raise UserError(
                 f'{name}: y_{split} runs from {labels.min()} to {labels.max()}; with this training part '

@@ -38,7 +38,7 @@ def set_up_device(device: str, precision: str) -> torch.device:
     """
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.ones(1, device=chosen).item()
     except Exception as error:  # RuntimeError, AssertionError or AcceleratorError, by device and version
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -44,7 +44,9 @@ def load_extractor(path: Path, data: Data) -> tuple[Network, dict]:
             f'{path} is not a ResNet18 with CIFAR stem for {data.shape[0]} channels and {data.num_classes} '
             'classes; pass another --extractor, or leave it out to have one made'
         ) from error
-    facts = {key: stored.get(key) for key in ('accuracy', 'dataset', 'epochs', 'pretrained')}
+    if not all(value.isfinite().all() for value in net.state_dict().values()):
+        raise UserError(f'{path} holds weights that are not finite; pass another --extractor')
+    facts = {key: stored.get(key) for key in ('accuracy', 'dataset', 'epochs', 'pretrained', 'data')}
     return net.eval(), facts | {'hash': file_hash(path)}
 
 
@@ -90,22 +92,23 @@ def make_extractor(data: Data, path: Path, *, epochs: int | None, seed: int, pre
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LR / 5 if pretrained else LR, epochs * steps, pct_start=0.2
     )
+    identity = {'epochs': epochs, 'seed': seed, 'data': data.fingerprint}
     parts = {'net': net, 'optimizer': optimizer, 'schedule': schedule, 'rng': rng}
     unfinished, start = path.with_suffix('.unfinished.pt'), 0
     if unfinished.exists():
         state = load(unfinished, 'checkpoint')
-        if (state['epochs'], state['seed']) == (epochs, seed):
+        if isinstance(state, dict) and all(state.get(key) == value for key, value in identity.items()):
             start = state['epoch']
             for name, part in parts.items():
                 part.load_state_dict(state[name])
     for epoch in tqdm(range(start, epochs), 'extractor', initial=start, total=epochs):
         _train_epoch(net, data, optimizer, schedule, rng, precision)
         state = {name: part.state_dict() for name, part in parts.items()}
-        save(unfinished, state | {'epoch': epoch + 1, 'epochs': epochs, 'seed': seed})
+        save(unfinished, state | {'epoch': epoch + 1} | identity)
     accuracy = test_accuracy(net, data, precision)
-    facts = {'accuracy': accuracy, 'dataset': data.name, 'epochs': epochs, 'pretrained': pretrained}
+    facts = {'accuracy': accuracy, 'dataset': data.name, 'pretrained': pretrained} | identity
     save(path, {'net': {key: value.contiguous() for key, value in net.state_dict().items()}} | facts)
-    unfinished.unlink()
+    unfinished.unlink(missing_ok=True)
     print(f'{path}: test accuracy {100 * accuracy:.2f} %')
 
 
@@ -115,6 +118,8 @@ def _train_epoch(net, data, optimizer, schedule, rng, precision):
     flips = augment.mirrored(data.name)
     order = torch.randperm(len(data.labels_train), generator=rng.device, device=data.device)
     for index in order.split(BATCH):
+        if len(index) == 1:  # batch norm has no statistics of one image at the last layers
+            continue
         images = data.images(index)
         shifts = [
             torch.randint(

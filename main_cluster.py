@@ -6,9 +6,7 @@
 The extractor is made first when it is missing. What is there already is left alone.
 """
 
-import json
-
-from clusters import ensure_clusters
+from clusters import ensure_clusters, facts_of
 from data import load
 from device import set_up_device
 from flags import add_clusters, base_parser
@@ -27,7 +25,10 @@ def main(argv=None):
         extractor=args.extractor, epochs=args.extractor_epochs, seed=args.seed, precision=args.precision,
     )  # fmt: skip
     for path in paths:
-        facts = json.loads(path.with_suffix('.json').read_text())
+        facts = facts_of(path)
+        if not facts:
+            print(f'{path}: no JSON beside it, so nothing is known of how it was made')
+            continue
         print(
             f'{path}: sizes {facts["size_min"]} to {facts["size_max"]}, mean silhouette '
             f'{sum(facts["silhouette"]) / data.num_classes:.3f}, {facts["seconds"]:.1f} s'

@@ -61,7 +61,7 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
     own = 'dsa' if made_by.get('dsa_strategy', 'None') != 'None' else 'dc'
     values = vars(args) | {'ipc': len(sets[0][1]) // data.num_classes, 'protocol': args.protocol or own}
     name = args.run_name.replace(f'_{args.ipc}ipc', '', 1)
-    values |= {'run_name': f'eval_{path.stem}_{digest}_{name}', 'num_exp': len(sets)}
+    values |= {'run_name': f'eval_{path.stem}_{digest}_{name}', 'num_exp': len(sets), 'made_by': made_by}
     sets = [(images.float().to(data.device), labels.long().to(data.device)) for images, labels in sets]
     return sets, Arguments(**values)
 
@@ -84,7 +84,10 @@ def main(argv=None):
     args = parse(parser, argv)
     device = set_up_device(args.device, args.precision)
     data = load(args.dataset, args.data_path, args.im_size, device)
-    prepared = [sets_of(synset, data, args) for synset in args.synset]  # mistakes show before any work
+    if args.csv and not (args.csv.name and args.csv.parent.is_dir()):
+        raise UserError(f'--csv {args.csv}: no such folder to write a file in')
+    synsets = [synset for synset in args.synset if not is_judgement(synset)]
+    prepared = [sets_of(synset, data, args) for synset in synsets]  # mistakes show before any work
     results = [judge_all(*pair, data) for pair in prepared]
     table = NetworksTable(results)
     if len(results) > 1:
@@ -92,6 +95,14 @@ def main(argv=None):
     if args.csv:
         table.write_csv(args.csv)
         print(args.csv)
+
+
+def is_judgement(synset: str) -> bool:
+    """Tell, and say, whether the file is what this script wrote of another one: a copy to be left out."""
+    if synset == 'random' or load_result(Path(synset)).get('args', {}).get('made_by') is None:
+        return False
+    print(f'{synset} is the judgement of another file: left out')
+    return True
 
 
 def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
@@ -111,13 +122,13 @@ def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
 def judge_all(sets: list, args: Arguments, data: Data) -> Path:
     """Judge every set in a run folder of its own, resumable; return the result file."""
     result_path = result_of(args, Path(args.synset).stem, data)
-    if is_finished(result_path, len(sets)):
+    if is_finished(result_path, data):
         report_finished(result_path)
         return result_path
     pool = eval_pool(args.eval_mode, args.model)
-    check_pool(pool, data)
+    check_pool(pool, data, args.ipc, args.batch_train)
     args = settle_compile(args, data, pool)
-    with Run(args, data.device) as run:
+    with Run(args, data) as run:
         saved = run.resume()
         run.describe(args, data.device)
         print_plan(run, args, data, pool, saved)

@@ -12,7 +12,7 @@ from pathlib import Path
 from errors import UserError
 from flags import Parser
 from report.summary import collect, merge, read, write
-from report.tables import STUDY, published, results_page, with_numbers
+from report.tables import MARKS, STUDY, published, results_page, with_numbers
 from report.text import aligned
 from storage import write_atomic
 from utils import script
@@ -61,6 +61,8 @@ def main(argv=None):
             group.add_argument(f'--{flag}', default=value, help='default: %(default)s')
     parser.add_argument('--compare', type=Path, metavar='FOLDER', help='another folder of runs')
     args = parser.parse_args(argv)
+    if args.readme and not (args.readme.is_file() and all(mark in args.readme.read_text() for mark in MARKS)):
+        raise UserError(f'--readme {args.readme}: no file with the lines {" and ".join(MARKS)}')
     folder = Path(args.save_path)
     rows, unfinished, broken = collect(folder)
     summary = folder / 'summary.csv'

@@ -226,6 +226,8 @@ def resnet18(channel, num_classes, im_size, norm='instancenorm', average_pool=Fa
         if stride == 2:
             size = _halved(size) if average_pool else ((size[0] + 1) // 2, (size[1] + 1) // 2)
     if average_pool:  # the AP variants keep the last map, as published
+        if 0 in size:
+            raise UserError(f'ResNet18_AP halves images three times; {im_size[0]}x{im_size[1]} are too small')
         return Network(nn.Sequential(layers), channels * size[0] * size[1], num_classes)
     layers['avgpool'] = nn.AdaptiveAvgPool2d(1)
     return Network(nn.Sequential(layers), channels, num_classes)

@@ -91,11 +91,15 @@ def read_torchvision(name, data_path):
 def read_image(path, im_size):
     try:
         with Image.open(path) as image:
-            image = image.convert('L' if image.mode in ('1', 'L', 'I;16') else 'RGB')
+            if image.mode.startswith('I;16'):  # convert() would cut off at 255
+                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            if image.mode in ('I', 'F'):
+                raise ValueError('pixels of 32 bits; save it with 8 or 16')
+            image = image.convert('L' if image.mode in ('1', 'L') else 'RGB')
             return np.asarray(
                 image.resize((im_size, im_size), Image.Resampling.BICUBIC) if im_size else image
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f'{path} cannot be read as an image ({error}); mend or remove it') from error
 
 

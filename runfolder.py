@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torchvision
 
+from data import Data
 from errors import UserError
 from live import Live
 from storage import fcntl, load, save, write_atomic
@@ -81,9 +82,25 @@ def stored(folder: Path) -> dict | None:
     if not path.exists():
         return None
     state = load(path, 'checkpoint')
-    if not isinstance(state, dict) or 'args' not in state:
+    if not isinstance(state, dict) or not {'args', 'log_bytes', 'exp'} <= state.keys():
         raise UserError(f'{path} is not a checkpoint of this project; remove it to start anew')
     return state
+
+
+def check_same(path: Path, stored: dict, args: dict) -> None:
+    """Raise UserError unless the arguments stored in path are args. A switch that is missing is off.
+
+    Data sets and sets to judge count by their content, not their path; a set's hash is in the run's name.
+    """
+    names = {'device_type': 'a device of the kind', 'data_hash': 'data of the hash'}
+    for key in sorted((stored.keys() | args.keys()) - {'dataset', 'synset'}):
+        old, new = (None if side.get(key) is False else side.get(key) for side in (stored, args))
+        if old != new:
+            name = names.get(key, f'--{key}')
+            raise UserError(
+                f'{path} was made with {name} {old}, this command has {name} {new}; '
+                'choose another --save_path, or remove the folder to start anew'
+            )
 
 
 class Stopped(SystemExit):
@@ -96,12 +113,13 @@ class Run:
     Raises UserError when the folder cannot be written, or another process is writing there.
     """
 
-    def __init__(self, args, device: torch.device):
+    def __init__(self, args, data: Data):
         self.folder = Path(args.save_path) / args.run_name
         self.args = json.loads(
             json.dumps({key: value for key, value in vars(args).items() if key not in FREE})
         )
-        self.args['device_type'] = device.type  # generators of one kind of device cannot go on on another
+        # Random generators of one kind of device cannot go on on another.
+        self.args |= {'device_type': data.device.type, 'data_hash': data.fingerprint}
         self.signal, self.saved_at, self._inside = None, time.monotonic(), False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -124,20 +142,13 @@ class Run:
     def resume(self) -> dict | None:
         """Return the state to go on from and cut the log back to it, or None for a fresh start.
 
-        Raises UserError if the state is of other arguments.
+        Raises UserError if the state is of other arguments or data.
         """
         state = stored(self.folder)
         if state is None:
             self._log.truncate(0)
             return None
-        for key in sorted((state['args'].keys() | self.args.keys()) - {'synset'}):  # its hash is in the name
-            old, new = state['args'].get(key), self.args.get(key)
-            if old != new:
-                name = f'--{key}' if key != 'device_type' else 'a device of the kind'
-                raise UserError(
-                    f'{self.checkpoint_path} was made with {name} {old}, this command has {name} {new}; '
-                    'choose another --save_path, or remove the folder to start anew'
-                )
+        check_same(self.checkpoint_path, state['args'], self.args)
         if self._log.seek(0, os.SEEK_END) > state['log_bytes']:
             self._log.truncate(state['log_bytes'])
         return state
@@ -193,7 +204,8 @@ class Run:
             signal.signal(number, handler)
         if self.live:
             self.live.close()
-        self._log.close()
+        with contextlib.suppress(OSError):  # a full disk, which log() has reported
+            self._log.close()
         self._lock.close()
 
     @contextlib.contextmanager

@@ -87,8 +87,9 @@ def load(path: Path, what: str) -> dict:
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such {what}') from error
     except Exception as error:  # UnpicklingError, RuntimeError, EOFError, OSError …, by the kind of damage
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f'{path} cannot be read as a {what} (truncated or foreign: {str(error).splitlines()[0]}); '
+            f'{path} cannot be read as a {what} (truncated or foreign: {reason}); '
             'remove it or restore it from a copy'
         ) from error
 
@@ -98,20 +99,28 @@ def file_hash(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def _is_set(pair) -> bool:
+    """Tell whether pair is [images (N, C, H, W), labels (N,)] with N > 0."""
+    return (
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(part, torch.Tensor) for part in pair)
+        and pair[0].ndim == 4
+        and pair[1].shape == pair[0].shape[:1]
+        and len(pair[0]) > 0
+    )
+
+
 def load_result(path: Path) -> dict:
     """Load a result file: `data` = [[images (N, C, H, W), labels (N,)], …] and `accs_all_exps` = {network: [0
     … 1]}."""
     result = load(path, 'result file')
     if (
         not isinstance(result, dict)
-        or not result.get('data')
-        or not all(
-            len(pair) == 2
-            and all(isinstance(part, torch.Tensor) for part in pair)
-            and pair[0].ndim == 4
-            and pair[1].shape == pair[0].shape[:1]
-            for pair in result['data']
-        )
+        or not isinstance(result.get('data'), list | tuple)
+        or not result['data']
+        or not all(map(_is_set, result['data']))
+        or not all(isinstance(result.get(key, {}), dict) for key in ('args', 'accs_all_exps'))
     ):
         raise UserError(
             f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"

@@ -24,6 +24,8 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 # Flags that say where to read, write and compute: they do not make another experiment.
 PLACES = ('data_path', 'save_path', 'cluster_path', 'device', 'synset', 'csv', 'tensorboard')
 
+NO_MEMORY = 'out of memory', 'allocate memory', 'enough memory'  # what torch says of devices and hosts
+
 
 class Arguments(argparse.Namespace):
     """Parsed and derived arguments; they cannot be changed."""
@@ -83,6 +85,10 @@ def parse(
             f'ipc {values["ipc"]} has no preset loops; pass --outer_loop and --inner_loop, or use one of '
             f'{", ".join(map(str, LOOPS))}'
         )
+    if defaults.get('Iteration') == 0 != values['Iteration']:
+        raise UserError(
+            f'--method {values["method"]} chooses images and learns nothing; leave --Iteration out'
+        )
     if defaults.get('dsa_strategy') == 'None' and values['dsa_strategy'] != 'None':
         raise UserError(
             f'--method {values["method"]} has no augmentation, so --dsa_strategy {values["dsa_strategy"]} '
@@ -134,6 +140,12 @@ def script(main):
             return main(argv)
         except UserError as error:
             print('error:', *str(error).split(), file=sys.stderr)
+            raise SystemExit(2) from None
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+                raise
+            reason = str(error).partition('\n')[0]
+            print(f'error: {reason}; what was saved is kept: use a smaller --ipc', file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

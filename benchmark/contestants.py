@@ -89,12 +89,21 @@ def reference_modules(folder: Path) -> ModuleType:
     own = {name: sys.modules.pop(name) for name in ('utils', 'networks') if name in sys.modules}
     sys.path.insert(0, str(folder))
     try:
-        return importlib.import_module('utils')
+        code = importlib.import_module('utils')
+        missing = [name for name in REFERENCE_NAMES if not hasattr(code, name)]
+        if missing:
+            raise ImportError(f'utils.py lacks {", ".join(missing)}')
+        return code
+    except Exception as error:  # whatever its imports raise here
+        raise UserError(f'{folder} is not the public reference implementation ({error})') from error
     finally:
         sys.path.remove(str(folder))
         for name in ('utils', 'networks'):
             sys.modules.pop(name, None)
         sys.modules.update(own)
+
+
+REFERENCE_NAMES = ('ParamDiffAug', 'get_network', 'match_loss', 'DiffAugment', 'TensorDataset', 'epoch')
 
 
 class Reference:

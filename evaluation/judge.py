@@ -13,6 +13,7 @@ import torch
 from augment import DC, DSA, dc_strategy
 from data import Data
 from device import Rng
+from errors import UserError
 from networks import make_network
 from training import test_accuracy, train_on_set
 
@@ -35,10 +36,20 @@ def eval_pool(eval_mode: str, model: str) -> tuple[str, ...]:
     return POOLS.get(eval_mode, (model,))
 
 
-def check_pool(pool: tuple[str, ...], data: Data) -> None:
-    """Raise UserError if a network of the pool does not fit the images: before hours of work, not after."""
+def check_pool(pool: tuple[str, ...], data: Data, ipc: int, batch_train: int) -> None:
+    """Raise UserError if a network of the pool cannot be trained on these images in the batches of a set with
+    ipc images per class: before hours of work, not after."""
+    last = data.num_classes * ipc % batch_train or batch_train
     for model in pool:
-        make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+        net = make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+        of_batch = any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+        try:  # norms have no statistics of a single value
+            net(torch.zeros(min(last, 2) if of_batch else 1, *data.shape))
+        except ValueError as error:
+            raise UserError(
+                f'{model} cannot be trained on images of {data.shape[1]}x{data.shape[2]} pixels with a last '
+                f'batch of {last} ({error}); use another network, --im_size or --batch_train'
+            ) from error
 
 
 def protocol(model: str, dataset: str, strategy: str, epochs: int | None) -> dict:

@@ -32,7 +32,7 @@ def draw(
     data: Data, members: list[list[int]], features: torch.Tensor, title: str, out: Path, seed: int
 ) -> None:
     """Write both panels to out; features (N, D) are in the order of the members."""
-    points = TSNE(perplexity=min(30, (len(features) - 1) / 3), random_state=seed).fit_transform(
+    points = TSNE(perplexity=min(30, (len(features) - 1) / 3), random_state=seed % 2**32).fit_transform(
         features.numpy()
     )
     label = torch.cat([torch.full((len(part),), j) for j, part in enumerate(members)])

@@ -16,7 +16,7 @@ import numpy as np
 
 from errors import UserError
 from figures.style import colors_of, plt, save
-from flags import Parser, positive
+from flags import SAMPLING, Parser, positive
 from storage import label_of
 from utils import script
 
@@ -62,7 +62,8 @@ def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
         args, sets = read_records(folder)
         if by and by not in args:
             raise UserError(f'{folder}/args.json has no {by!r}, so --by {by} cannot tell it apart')
-        label = f'{by} {args[by]}' if by else label_of(args)
+        uniform = by in SAMPLING and not args['method'].startswith('BS') and not args.get('equal_batch')
+        label = f'{by} {args[by]}' if by and not uniform else label_of(args)
         groups.setdefault(label, []).extend(sets.values())
     if by:
         groups = dict(sorted(groups.items(), key=lambda item: (len(item[0]), item[0])))  # 5 before 10

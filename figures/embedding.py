@@ -14,7 +14,7 @@ from device import set_up_device
 from errors import UserError
 from extractor import extractor_path, features_of, load_extractor
 from figures.style import colors_of, plt, save
-from flags import add_clusters, base_parser, natural
+from flags import add_clusters, base_parser, natural, positive
 from storage import label_of, load_result
 from utils import Arguments, parse, script
 
@@ -42,7 +42,7 @@ def embed(data: Data, sets: dict[str, torch.Tensor], args: Arguments) -> tuple[n
     parts = [features_of(net, images, args.precision)[args.layer_idx] for images in (real, *sets.values())]
     features = torch.cat(parts).numpy()
     perplexity = min(30, (len(features) - 1) / 3)
-    points = TSNE(perplexity=perplexity, random_state=args.seed).fit_transform(features)
+    points = TSNE(perplexity=perplexity, random_state=args.seed % 2**32).fit_transform(features)
     return points, [len(part) for part in parts]
 
 
@@ -68,7 +68,7 @@ def main(argv=None):
     add_clusters(parser)
     parser.add_argument('files', nargs='+', type=Path, help='result files')
     parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
-    parser.add_argument('--num_real', type=natural, default=1000, help='real images (default: %(default)s)')
+    parser.add_argument('--num_real', type=positive, default=1000, help='real images (default: %(default)s)')
     parser.add_argument(
         '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
     )

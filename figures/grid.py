@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from errors import UserError
 from figures.style import plt, save, tile
 from flags import Parser, positive
 from readers import DATASETS
@@ -20,6 +21,8 @@ def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
     """Return the picture (H, W, 3) of the first set, at most num images a class, its title and its class
     names."""
     images, labels = result['data'][0]
+    if images.shape[1] not in (1, 3):
+        raise UserError(f'a set of images {tuple(images.shape[1:])} cannot be shown: neither grey nor colour')
     mean = torch.tensor(result.get('mean', [0.5])).view(1, -1, 1, 1)
     std = torch.tensor(result.get('std', [0.25])).view(1, -1, 1, 1)
     images = (images * std + mean).clamp(0, 1)

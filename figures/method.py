@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 from data import Data, load
 from device import set_up_device
+from errors import UserError
 from figures.clusters import clusters_of
 from figures.style import plt, save, tile
 from flags import add_clusters, base_parser, natural
@@ -90,7 +91,11 @@ def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: 
     sheet = Sheet(10.6, 5.0)
     sheet.text(0.15, 4.72, 'once, for every class', ha='left', weight='bold')
     sheet.picture(
-        0.2, 3.0, 1.5, tile(real(everything[:: len(everything) // 36][:36]).split(6)), 'all images of a class'
+        0.2,
+        3.0,
+        1.5,
+        tile(real(everything[:: max(1, len(everything) // 36)][:36]).split(6)),
+        'all images of a class',
     )
     sheet.box(3.2, 3.75, 'ResNet18, trained on the data set\nblock $l$, average pooled')
     scatter = sheet.axes(4.9, 3.0, 2.1, 1.5, 'features, $k$ clusters by K-Means')
@@ -127,7 +132,10 @@ def main(argv=None):
     data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
     members, features = clusters_of(data, args)
     images, labels = load_result(args.file)['data'][0]
-    image_syn = data.viewable(images[labels == args.class_idx][:1])
+    images = images[labels == args.class_idx]
+    if tuple(images.shape[1:]) != data.shape or not len(images):
+        raise UserError(f'{args.file} holds no image of class {args.class_idx} and of shape {data.shape}')
+    image_syn = data.viewable(images[:1])
     draw(data, members, features, image_syn, args.out)
 
 

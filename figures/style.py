@@ -41,8 +41,11 @@ def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
 def save(figure, out: Path) -> None:
     """Write figure to out, in the format that its name says, and close it; beside a PNG also as PDF, vectors.
 
-    Raises UserError if that fails.
+    A name without an ending means PNG. Raises UserError if that fails.
     """
+    if not out.name:
+        raise UserError(f'--out {out} is a folder; name the picture to write')
+    out = out if out.suffix else out.with_suffix('.png')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=150)

@@ -100,9 +100,9 @@ def trained_on_all(
         if missing:
             print(f'{path} is missing: making it')
             events = train_on_all(net, data, lr, batch_size, rng, precision, compile)
-            save(path, {'net': net.state_dict(), 'events': events, 'pixels': data.pixels_train.sum().item()})
+            save(path, {'net': net.state_dict(), 'events': events, 'data': data.fingerprint})
     stored = load(path, 'trained network')
-    if stored.keys() != {'net', 'events', 'pixels'} or stored['pixels'] != data.pixels_train.sum().item():
+    if stored.keys() != {'net', 'events', 'data'} or stored['data'] != data.fingerprint:
         raise UserError(f'{path} was trained on other data; remove it to have it made again')
     net.load_state_dict(stored['net'])
     return net.eval(), stored['events']
@@ -153,9 +153,6 @@ class Coreset:
     def choose(self, c: int, members: torch.Tensor) -> torch.Tensor:
         """Return ipc of the members (n,) of class c."""
         return UniformSampler(self.data).draw(c, self.ipc, self.rng)
-
-    def step(self, pause=lambda: False) -> dict:
-        raise UserError('a coreset is chosen, not learned; leave --Iteration out')
 
     def state_dict(self) -> dict:
         return {}

@@ -9,25 +9,49 @@ import numpy as np
 from report.text import aligned
 from storage import label_of, load_result, write_atomic
 
+# What does not make another experiment of a set, or is in its name already.
+COMMON = (
+    'data_path', 'save_path', 'dataset', 'cluster_path', 'run_name', 'command', 'seed', 'num_exp', 'num_eval',
+    'eval_every', 'eval_mode', 'epoch_eval_train', 'protocol', 'device_type', 'data_hash', 'compile',
+    'precision', 'method', 'ipc', 'tensorboard',
+)  # fmt: skip
+
+
+def experiment_of(args: dict) -> dict[str, str]:
+    """Return the arguments that make a set another experiment, as text."""
+    return {key: str(value) for key, value in args.items() if key not in COMMON}
+
+
+def differing(settings: dict[str, str], others: list[dict[str, str]]) -> str:
+    """Return ', flag value' for each of the settings that not all others share."""
+    return ''.join(
+        f', {key} {value}'
+        for key, value in settings.items()
+        if any(other.get(key) != value for other in others)
+    )
+
 
 class NetworksTable:
     """Accuracies of sets (rows) by judging networks (columns), from result files.
 
-    Files that judge the same set by other networks share a row. .names, .networks: what rows and columns are
-    called; .means, .stds: in %, (rows, columns), nan where a set was not judged by a network; .counts: how
-    many networks.
+    Files of one experiment share a row, whichever networks judged them; names tell experiments apart.
+    .names, .networks: what rows and columns are called; .means, .stds: in %, (rows, columns), nan where a set
+    was not judged by a network; .counts: how many networks.
     """
 
     def __init__(self, files: list[Path]):
-        rows = {}
-        for path in files:
+        rows, names = {}, {}
+        for path in dict.fromkeys(path.resolve() for path in files):
             result = load_result(path)
             args = result.get('args', {})
-            name = f'{label_of(args)}, {args.get("ipc", "?")} per class, {args.get("protocol") or "dc"}'
-            row = rows.setdefault(name, {})
-            for network, values in result['accs_all_exps'].items():
+            made_by = args.get('made_by') or args
+            name = f'{label_of(made_by)}, {args.get("ipc", "?")} per class, {args.get("protocol") or "dc"}'
+            key = name, tuple(sorted(experiment_of(made_by).items()))
+            names.setdefault(name, []).append(dict(key[1]))
+            row = rows.setdefault(key, {})
+            for network, values in result.get('accs_all_exps', {}).items():
                 row.setdefault(network, []).extend(values)
-        self.names = list(rows)
+        self.names = [name + differing(dict(settings), names[name]) for name, settings in rows]
         self.networks = list(dict.fromkeys(network for row in rows.values() for network in row))
         cells = [[100 * np.array(row.get(network, [])) for network in self.networks] for row in rows.values()]
         self.counts = np.array([[len(cell) for cell in line] for line in cells])

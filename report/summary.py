@@ -96,12 +96,14 @@ def collect(folder: Path) -> tuple[list[dict], list[str], list[str]]:
     for run in sorted(path.parent for path in folder.glob('*/args.json')):
         try:
             of_run = rows_of(run)
+            unfinished += [] if of_run else [state_of(run)]
         except UserError as error:
             broken.append(str(error))
             continue
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            broken.append(f'{run}: files of another version or damaged ({error!r})')
+            continue
         rows += of_run
-        if not of_run:
-            unfinished.append(state_of(run))
     return rows, unfinished, broken
 
 
@@ -126,11 +128,17 @@ def read(path: Path) -> list[dict]:
     """Read a summary; raises UserError if it is none."""
     if not path.exists():
         return []
-    with path.open(newline='') as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UserError(f'{path} has other columns than a summary; remove it to have it made anew')
-        return list(reader)
+    try:
+        with path.open(newline='', encoding='utf-8') as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except UnicodeDecodeError:
+        reader = rows = None
+    if not reader or tuple(reader.fieldnames or ()) != COLUMNS or any(None in row.values() for row in rows):
+        raise UserError(
+            f'{path} is damaged or has other columns than a summary; remove it to have it made anew'
+        )
+    return rows
 
 
 def merge(old: list[dict], new: list[dict]) -> list[dict]:

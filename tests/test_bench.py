@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bench
-from benchmark.contestants import Ours, Textbook, reference_modules
+from benchmark.contestants import REFERENCE_NAMES, Ours, Textbook, reference_modules
 from benchmark.measure import work_of_a_step
 from errors import UserError
 
@@ -53,14 +53,17 @@ def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
     import utils
 
     (tmp_path / 'networks.py').write_text('width = 7\n')
-    (tmp_path / 'utils.py').write_text(
-        'from scipy.ndimage.interpolation import rotate\nfrom networks import width\n'
-    )
+    names = ' = '.join(REFERENCE_NAMES)
+    text = f'from scipy.ndimage.interpolation import rotate\nfrom networks import width\n{names} = None\n'
+    (tmp_path / 'utils.py').write_text(text)
     assert reference_modules(tmp_path).width == 7
     import networks
     import utils as again
 
     assert again is utils and hasattr(networks, 'make_network')
+    (tmp_path / 'utils.py').write_text('import no_such_module\n')
+    with pytest.raises(UserError, match='is not the public reference.*no_such_module'):
+        reference_modules(tmp_path)
 
 
 def test_a_small_run(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +92,33 @@ def test_files_of_the_original_are_read(uneven, tmp_path):
     }
     torch.save(clusters, tmp_path / 'original.pt')
     assert read_clusters(tmp_path / 'original.pt', data)[2][0] == data.indices_class[2].tolist()
+
+
+def test_facts_beside_a_file_are_checked(uneven, tmp_path):
+    data, features = uneven
+    path = tmp_path / 'clusters.pt'
+    facts = {'hash': 'abc', 'data': data.fingerprint}
+    make_clusters(data, features, path, k=2, layer=0, balanced=False, facts=facts)
+    assert read_clusters(path, data, 'abc')
+    make_clusters(data, features, path, k=2, layer=0, balanced=False, facts=facts | {'data': 'other'})
+    with pytest.raises(UserError, match='made from other pixels of the name uneven'):
+        read_clusters(path, data)
+    for text in ('', '[]', '{}', '{"extractor": '):
+        path.with_suffix('.json').write_text(text)
+        with pytest.raises(UserError, match='truncated or foreign'):
+            read_clusters(path, data)
+    path.with_suffix('.json').unlink()
+    assert clusters_module.facts_of(path) == {} and read_clusters(path, data, 'abc')
+
+
+def test_the_extractor_of_other_data_or_epochs_is_named(uneven):
+    data, path = uneven[0], Path('resnet.pt')
+    clusters_module.check_own(path, {'data': data.fingerprint, 'epochs': 5}, data, 5)
+    clusters_module.check_own(path, {'data': None, 'epochs': None}, data, 5)
+    with pytest.raises(UserError, match='trained on other pixels'):
+        clusters_module.check_own(path, {'data': 'other'}, data, None)
+    with pytest.raises(UserError, match='trained for 5 epochs, not --extractor_epochs 7'):
+        clusters_module.check_own(path, {'epochs': 5}, data, 7)
 
 
 def test_two_processes_that_need_one_file_make_it_once(tmp_path, capsys):

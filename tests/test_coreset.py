@@ -145,7 +145,7 @@ def test_coresets_end_to_end(method, tmp_path, capsys):
     ('flags', 'message'),
     [
         ('--method random --ipc 500 --outer_loop 1 --inner_loop 1', 'is more than the smallest class'),
-        ('--method random --Iteration 5', 'a coreset is chosen, not learned'),
+        ('--method random --Iteration 5', 'leave --Iteration out'),
         ('--method random --extractor x.pt', '--extractor does nothing for --method random'),
         ('--method random --feature_net MLP', 'use it with herding, kcenter, kmeans'),
         ('--method herding --num_cluster 5', '--num_cluster does nothing for --method herding'),

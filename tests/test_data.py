@@ -8,7 +8,7 @@ from PIL import Image
 
 import data
 from errors import UserError
-from readers import DATASETS
+from readers import DATASETS, read_image
 
 
 @pytest.fixture
@@ -81,6 +81,33 @@ def test_own_folder(tmp_path, arrays):
     assert (folder.name, folder.class_names) == ('flowers', ('class0', 'class1', 'class2'))
     assert torch.equal(folder.pixels_train.permute(0, 2, 3, 1), torch.from_numpy(arrays['x_train']))
     assert data.load(str(tmp_path / 'flowers'), im_size=16).shape == (3, 16, 16)
+
+
+def test_sixteen_bits_are_scaled_and_thirty_two_refused(tmp_path, arrays):
+    write_folder(tmp_path / 'deep', arrays)
+    deep = np.arange(144, dtype=np.uint16).reshape(12, 12) * 400
+    path = tmp_path / 'deep/train/class0/000.png'
+    Image.fromarray(deep).save(path)
+    assert np.array_equal(read_image(path, None), (deep / 257).round())
+    Image.fromarray(deep.astype(np.float32)).save(path.with_suffix('.tif'))
+    with pytest.raises(UserError, match='000.tif.*32 bits'):
+        data.load(str(tmp_path / 'deep'))
+
+
+def test_labels_beyond_the_number_of_images(tmp_path, arrays):
+    np.savez(tmp_path / 'far.npz', **arrays | {'y_train': arrays['y_train'] + 2**40})
+    with pytest.raises(UserError, match='fewer images than classes'):
+        data.load(str(tmp_path / 'far.npz'))
+
+
+def test_a_fingerprint_is_that_of_the_content(tmp_path, arrays):
+    np.savez(tmp_path / 'a.npz', **arrays)
+    np.savez(tmp_path / 'b.npz', **arrays)
+    first = data.load(str(tmp_path / 'a.npz')).fingerprint
+    assert data.load(str(tmp_path / 'b.npz')).fingerprint == first
+    arrays['x_test'] = 255 - arrays['x_test']
+    np.savez(tmp_path / 'b.npz', **arrays)
+    assert data.load(str(tmp_path / 'b.npz')).fingerprint != first
 
 
 def test_folder_of_grey_images_with_one_in_colour(tmp_path, arrays):

@@ -86,6 +86,29 @@ def test_unfinished_runs_say_how_far_they_are(runs):
         assert collect(runs)[1][0].endswith(', running')
 
 
+def test_damaged_runs_are_left_out_of_the_report(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs, tmp_path / 'results')
+    for name, change in (
+        ('empty', lambda run: next(run.glob('res_*')).write_bytes(b'')),
+        ('no args', lambda run: (run / 'args.json').write_text('{}')),
+        ('no log', lambda run: (run / 'log.jsonl').unlink()),
+        ('half a line', lambda run: (run / 'log.jsonl').write_text('{"a"}')),
+    ):
+        damaged = shutil.copytree(next(folder.glob('DC*')), folder / name)
+        if name in ('no log', 'half a line'):  # unfinished, too
+            next(damaged.glob('res_*')).unlink()
+        change(damaged)
+    rows, unfinished, broken = collect(folder)
+    assert [len(rows), len(unfinished), len(broken)] == [2, 1, 4]
+    main_report.main(['--save_path', str(folder)])
+    assert capsys.readouterr().out.count('cannot be read, left out') == 4
+    (folder / 'summary.csv').write_bytes(b'\xff\xfe')
+    for flags in ([], ['--readme', 'nope.md'], ['--readme', 'LICENSE']):
+        with pytest.raises(SystemExit) as exit_:
+            main_report.main(['--save_path', str(folder), *flags])
+        assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1
+
+
 def test_cluster_flags_count_for_clustered_methods_only():
     args = {'dataset': 'a/CIFAR10', 'num_cluster': 20, 'draw': 'cluster', 'mix': None, 'equal_batch': False}
     plain, clustered = settings_of(args | {'method': 'DC'}), settings_of(args | {'method': 'BS'})

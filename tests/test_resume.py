@@ -269,11 +269,32 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, capsys):
     assert exit_.value.code == 2 and '--lr_img than 1e+30' in error
 
 
+def test_a_switch_that_one_script_lacks_is_off():
+    runfolder.check_same(Path('x'), {'equal_batch': False, 'dataset': 'a/b'}, {'dataset': './a/b'})
+    with pytest.raises(UserError, match='--equal_batch True, this command has --equal_batch None'):
+        runfolder.check_same(Path('x'), {'equal_batch': True}, {})
+
+
+def test_a_full_disk_is_reported_by_its_own_line(tmp_path, digits):
+    run = runfolder.Run(type('Args', (), {'save_path': tmp_path, 'run_name': 'x'})(), digits)
+
+    class Full:
+        def write(self, content):
+            raise OSError(28, 'No space left on device')
+
+        close = flush = write
+
+    run._log = Full()
+    Full.close = lambda self: self.write(b'')
+    with pytest.raises(UserError, match='log.jsonl cannot be written .No space'), run:
+        run.log({})
+
+
 def test_two_processes_do_not_write_one_run(tmp_path, digits):
     args = type('Args', (), {'save_path': tmp_path, 'run_name': 'x'})()
-    first = runfolder.Run(args, digits.device)
+    first = runfolder.Run(args, digits)
     with pytest.raises(UserError, match='another process'):
-        runfolder.Run(args, digits.device)
+        runfolder.Run(args, digits)
     assert first.folder.exists()
 
 

@@ -16,6 +16,7 @@ import main as main_script
 import main_eval
 import main_report
 from figures import grid
+from utils import script
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,6 +108,13 @@ MISTAKES = {
         r"--init real needs 500 images in every class, but class '\d' has 13",
     ),
     'network too deep': ('--dataset Digits --model ConvNetD4', 'depth 4.*8x8.*ConvNetD1'),
+    'network without statistics': ('--dataset Digits --model ResNet18', 'ResNet18 cannot be trained.*8x8'),
+    'last batch of one image': (
+        '--dataset Digits --model ResNet18BN --eval_mode SS --batch_train 9',
+        'ResNet18BN.*last batch of 1',
+    ),
+    'a coreset learns nothing': ('--dataset Digits --method herding --Iteration 1', 'leave --Iteration out'),
+    'no real device': ('--dataset Digits --device meta', '--device meta cannot be used'),
     'judge too deep': ('--dataset Digits --eval_mode D', 'depth 4.*8x8'),
     'no such device': ('--dataset Digits --device cuda:77', '--device cuda:77 cannot be used.*--device cpu'),
     'no such kind of device': ('--dataset Digits --device tpu9', '--device tpu9 cannot be used'),
@@ -131,7 +139,9 @@ def test_a_mistake_gets_one_line_and_exit_code_2(mistake, tmp_path, capsys):
     [
         (None, '', 'no such result file'),
         (b'garbage', '', 'cannot be read as a result file'),
-        ({'data': []}, '', 'is no result file'),
+        (b'', '', 'cannot be read as a result file'),
+        *(({'data': data}, '', 'is no result file') for data in ([], 5, [5], torch.zeros(2), [[1, 2]])),
+        ({'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10)]], 'args': 'x'}, '', 'is no result file'),
         ({'data': [[torch.zeros(10, 3, 32, 32), torch.arange(10)]]}, '', '--dataset'),
         ({'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10) + 5]]}, '', '--dataset'),
         (
@@ -151,6 +161,67 @@ def test_wrong_sets(content, flags, message, tmp_path, capsys):
         main_eval.main(['--dataset', 'Digits', '--synset', str(path), '--save_path', str(tmp_path / 'out')])
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and message in error and error.count('\n') == 1
+
+
+def test_experiments_have_rows_of_their_own_and_judgements_are_left_out(tmp_path, capsys):
+    flags = '--dataset Digits --model MLP --num_exp 1 --num_eval 1 --epoch_eval_train 1'
+    for extra in ('', '--lr_img 1', '--seed 3'):
+        run(main_script, f'{flags} --Iteration 1 {extra}', tmp_path, capsys)
+    files = ' '.join(map(str, tmp_path.glob('*/res_*.pt')))
+    table = run(main_eval, f'{flags} --synset {files}', tmp_path, capsys)
+    assert re.search('DC, 1 per class, dc, lr_img 0.01 .*\nDC, 1 per class, dc, lr_img 1.0 ', table)
+    files = ' '.join(map(str, tmp_path.glob('*/res_*.pt')))
+    again = run(main_eval, f'{flags} --synset {files} {files} --csv {tmp_path}/t.csv', tmp_path, capsys)
+    assert again.count('judgement of another file: left out') == 2 * 3
+    rows = list(csv.DictReader((tmp_path / 't.csv').open()))
+    assert sorted(row['num_networks'] for row in rows) == ['1', '2']  # two seeds are one experiment
+    with pytest.raises(SystemExit):
+        main_eval.main(['--dataset', 'Digits', '--synset', 'random', '--csv', f'{tmp_path}/no/x.csv'])
+    assert 'no such folder' in capsys.readouterr().err
+
+
+def test_a_run_knows_its_data(tmp_path, capsys):
+    with np.load(data_of(tmp_path, 0)) as archive:
+        arrays = dict(archive)
+    flags = f'--dataset {tmp_path}/own.npz --model MLP --num_exp 1 --num_eval 1 --epoch_eval_train 1'
+    run(main_script, f'{flags} --Iteration 1', tmp_path, capsys)
+    np.savez(tmp_path / 'again.npz', **arrays)
+    (tmp_path / 'deeper').mkdir()
+    np.savez(tmp_path / 'deeper' / 'own.npz', **arrays)
+    line = flags.replace('own.npz', 'deeper/own.npz')
+    assert 'is finished' in run(main_script, f'{line} --Iteration 1', tmp_path, capsys)  # the same content
+    data_of(tmp_path, 1)
+    with pytest.raises(SystemExit) as exit_:
+        run(main_script, f'{flags} --Iteration 1', tmp_path, capsys)
+    assert exit_.value.code == 2 and 'was made from other data' in capsys.readouterr().err
+
+
+def data_of(folder, seed):
+    rng = np.random.default_rng(seed)
+    pixels, labels = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 2
+    np.savez(folder / 'own.npz', x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+    return folder / 'own.npz'
+
+
+@pytest.mark.parametrize(
+    ('error', 'code'),
+    [(torch.OutOfMemoryError('CUDA out of memory.\nmore'), 2), (MemoryError('Unable to allocate'), 2)],
+)
+def test_too_little_memory_is_one_line(error, code, capsys):
+    def main(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        script(main)([])
+    assert exit_.value.code == code and capsys.readouterr().err.count('\n') == 1
+
+
+def test_other_errors_keep_their_traceback():
+    def main(argv):
+        raise RuntimeError('an illegal memory access was encountered')
+
+    with pytest.raises(RuntimeError, match='illegal'):
+        script(main)([])
 
 
 def test_random_sets_larger_than_a_class(tmp_path, capsys):
