@@ -26,6 +26,11 @@ def largest_chunk(net: nn.Module, pixels: int) -> int:
     return max(1, CHUNK_PIXELS.get(next(net.parameters()).device.type, 2**16) // pixels)
 
 
+def equal_chunk(num: int, most: int) -> int:
+    """Return the size of as few chunks of num images as have at most `most` each, of about equal size."""
+    return math.ceil(num / math.ceil(num / most))
+
+
 def loss(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weights, precision: str) -> torch.Tensor:
     """Return the sum over images (N, C, H, W) of weights (N,) x cross-entropy; weights None: the mean."""
     with autocast(images.device, precision):
@@ -96,8 +101,7 @@ class Gradients:
 
     def __init__(self, net: nn.Module, num: int, pixels: int, compile: bool, chunk: int | None = None):
         self.compile = compile
-        most = chunk or largest_chunk(net, pixels)
-        self.size = math.ceil(num / math.ceil(num / most))
+        self.size = equal_chunk(num, chunk or largest_chunk(net, pixels))
         leaves = list(net.parameters())
         params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
         device = leaves[0].device
@@ -146,29 +150,34 @@ class Embeddings:
     def __init__(
         self, net: nn.Module, shape: tuple[int, int, int], precision: str, compile: bool, whole: bool
     ):
-        self.net, self.precision = net, precision
         self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
-        device, compile = next(net.parameters()).device, compile and not whole
-        self.embed, self.projected = (choose(f, compile, device) for f in (embed, projected))
-        self.equal = self.embed is not embed
+        device, self.compile = next(net.parameters()).device, compile and not whole
+        features, along = (choose(f, self.compile, device) for f in (embed, projected))
 
-    @torch.no_grad()
+        def feature_pass(images):
+            with torch.no_grad():
+                return [features(net, images, precision)]
+
+        def image_pass(images, directions):
+            images = images.detach().requires_grad_()
+            return [torch.autograd.grad(along(net, images, directions, precision), images)[0]]
+
+        self.feature_pass, self.image_pass = (
+            replayed(f, self.compile, device) for f in (feature_pass, image_pass)
+        )
+
     def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
         """Return the mean embedding (K, D) of the images (N, C, H, W) of each class."""
-        parts = [self.embed(self.net, part, self.precision) for (part,) in self._chunks(images)]
-        features = torch.cat(parts)[: len(images)]
+        features = torch.cat([self.feature_pass(part)[0] for (part,) in self._chunks(images)])[: len(images)]
         sums, counts = (features.new_zeros(num_classes, size) for size in (features.shape[1], 1))
         sums.index_add_(0, labels, features)
         return sums / counts.index_add_(0, labels, features.new_ones(len(images), 1))
 
     def of_images(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
         """Return ∇x Σ_n <embedding of image n, directions[n]> (N, C, H, W), directions (N, D)."""
-        grads = []
-        for part, along in self._chunks(images, directions):
-            part = part.detach().requires_grad_()
-            value = self.projected(self.net, part, along, self.precision)
-            grads.append(torch.autograd.grad(value, part)[0])
-        return torch.cat(grads)[: len(images)]
+        parts = [self.image_pass(*part)[0] for part in self._chunks(images, directions)]
+        return torch.cat(parts)[: len(images)]
 
     def _chunks(self, *tensors):
-        return chunks(min(self.size or len(tensors[0]), len(tensors[0])), self.equal, *tensors)
+        num = len(tensors[0])
+        return chunks(equal_chunk(num, self.size or num), self.compile, *tensors)

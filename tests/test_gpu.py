@@ -51,7 +51,9 @@ def test_other_precisions_move_the_gradient_little(make, precision, bound, compi
     assert (exact.image_syn.grad - other.image_syn.grad).norm() < bound * exact.image_syn.grad.norm()
 
 
-@pytest.mark.parametrize(('name', 'compile'), [('DC', False), ('DC', True), ('DM', False), ('DD', False)])
+@pytest.mark.parametrize(
+    ('name', 'compile'), [('DC', False), ('DC', True), ('DM', False), ('DM', True), ('DD', False)]
+)
 def test_state_goes_on_in_another_instance(make, name, compile):
     method, other = make(name, compile=compile), make(name, seed=9, compile=compile)
     method.step()

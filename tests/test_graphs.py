@@ -73,6 +73,14 @@ def test_replayed_iterations_equal_eager_ones(recordings, make_method, keywords)
     assert len(recordings) == 4  # real and synthetic weight gradients, image gradient, training
 
 
+def test_replayed_distribution_matching_equals_eager(recordings, make_method):
+    eager, fast = (make_method('DM', compile=flag) for flag in (False, True))
+    for _ in range(3):
+        assert fast.step()['loss'] == pytest.approx(eager.step()['loss'], rel=1e-5)
+    assert torch.allclose(fast.image_syn, eager.image_syn, atol=1e-5)
+    assert len(recordings) == 3  # embeddings of real and of synthetic images, image gradient
+
+
 def test_replayed_training_equals_eager_training(recordings, digits):
     states = []
     for compile in (False, True):
