@@ -90,13 +90,8 @@ def draw(data: Data, members: list[list[int]], features: np.ndarray, image_syn: 
 
     sheet = Sheet(10.6, 5.0)
     sheet.text(0.15, 4.72, 'once, for every class', ha='left', weight='bold')
-    sheet.picture(
-        0.2,
-        3.0,
-        1.5,
-        tile(real(everything[:: max(1, len(everything) // 36)][:36]).split(6)),
-        'all images of a class',
-    )
+    some = everything[:: max(1, len(everything) // 36)][:36]
+    sheet.picture(0.2, 3.0, 1.5, tile(real(some).split(6)), 'all images of a class')
     sheet.box(3.2, 3.75, 'ResNet18, trained on the data set\nblock $l$, average pooled')
     scatter = sheet.axes(4.9, 3.0, 2.1, 1.5, 'features, $k$ clusters by K-Means')
     points, start = PCA(2, random_state=0).fit_transform(features), 0

@@ -9,11 +9,10 @@ import numpy as np
 from report.text import aligned
 from storage import label_of, load_result, write_atomic
 
-# What does not make another experiment of a set, or is in its name already.
+# Arguments that make no other experiment of a set, or are in the name of its row.
 COMMON = (
-    'data_path', 'save_path', 'dataset', 'cluster_path', 'run_name', 'command', 'seed', 'num_exp', 'num_eval',
-    'eval_every', 'eval_mode', 'epoch_eval_train', 'protocol', 'device_type', 'data_hash', 'compile',
-    'precision', 'method', 'ipc', 'tensorboard',
+    'dataset', 'seed', 'num_exp', 'num_eval', 'eval_every', 'eval_mode', 'epoch_eval_train', 'protocol',
+    'device_type', 'data_hash', 'compile', 'precision', 'method', 'ipc',
 )  # fmt: skip
 
 
