@@ -33,11 +33,14 @@ def make(make_method, on_gpu):
 @pytest.mark.parametrize('compile', [False, True])
 @pytest.mark.parametrize('keywords', [{}, {'dsa_strategy': ALL_OPERATIONS, 'init': 'real'}])
 def test_fp32_equals_the_textbook(make, keywords, compile):
-    ours, slow = make(compile=compile, **keywords), make(**keywords)
-    for _ in range(2):
-        assert ours.step()['loss'] == pytest.approx(textbook.iteration(slow), rel=1e-3)
-    # Usually below 1e-5; but now and then another order of sums flips a ReLU unit, and with it its gradient.
-    assert (ours.image_syn - slow.image_syn).norm() < 1e-2 * slow.image_syn.norm()
+    differences = []
+    for seed in range(3):
+        ours, slow = make(seed=seed, compile=compile, **keywords), make(seed=seed, **keywords)
+        for _ in range(2):
+            assert ours.step()['loss'] == pytest.approx(textbook.iteration(slow), rel=1e-3)
+        differences.append((ours.image_syn - slow.image_syn).norm() / slow.image_syn.norm())
+    # Now and then another order of sums flips a ReLU unit, and with it its share of the gradient.
+    assert sorted(differences)[1] < 1e-4 and max(differences) < 1e-2
 
 
 @pytest.mark.parametrize('compile', [False, True])
