@@ -3,7 +3,7 @@
 python main_report.py                              # every run of results/, and results/summary.csv
 python main_report.py --out docs/results.md        # and the study's tables, beside published values
 python main_report.py --readme README.md           # table 1 in the README
-python main_report.py --compare path/to/results    # the same runs of two folders
+python main_report.py --results results others     # the same runs of two folders, side by side
 """
 
 import argparse
@@ -52,30 +52,36 @@ def print_comparison(ours: list[dict], others: list[dict]) -> None:
 @script
 def main(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--save_path', default='results', help='folder of the runs (default: %(default)s)')
+    parser.add_argument(
+        '--results', nargs='+', type=Path, default=[Path('results')], metavar='FOLDER',
+        help='folder of the runs (default: results); two: compare them',
+    )  # fmt: skip
     parser.add_argument('--out', type=Path, help='the page to write the tables of the study to')
     parser.add_argument('--readme', type=Path, help='the README whose table 1 to write')
     group = parser.add_argument_group('which runs are cells of the tables')
     for flag, value in STUDY.items():
         if flag != 'network':
             group.add_argument(f'--{flag}', default=value, help='default: %(default)s')
-    parser.add_argument('--compare', type=Path, metavar='FOLDER', help='another folder of runs')
     args = parser.parse_args(argv)
     if args.readme and not (args.readme.is_file() and all(mark in args.readme.read_text() for mark in MARKS)):
         raise UserError(f'--readme {args.readme}: no file with the lines {" and ".join(MARKS)}')
-    folder = Path(args.save_path)
+    if len(args.results) > 2:
+        raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
+    folder = args.results[0]
     rows, unfinished, broken = collect(folder)
     summary = folder / 'summary.csv'
     if not rows + unfinished + broken + read(summary):
         raise UserError(f'{folder} holds no finished run')
-    if args.compare:
-        print_comparison(rows, collect(args.compare)[0])
+    if args.results[1:]:
+        print_comparison(rows, collect(args.results[1])[0])
         return
     everything = merge(read(summary), rows)
     write(summary, everything)
     print(aligned([HEADER, *map(cells_of, merge([], rows))]))
     for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
+    finished = len({row['run'] for row in rows})
+    print(f'{finished} finished, {len(unfinished)} unfinished, {len(broken)} unreadable')
     if args.readme:
         text = with_numbers(args.readme.read_text(), everything, published(PUBLISHED))
         write_atomic(args.readme, text.encode())

@@ -4,8 +4,8 @@ python -m figures.curves loss results/DC_* results/BS_* --out loss.png
 python -m figures.curves norms results/DC_* results/BS_* --out norms.png
 python -m figures.curves accuracy results/DC_* results/BS_* --out accuracy.png
 
-Runs of one label (method and sampler; or the flag of --by) are one line: their mean, in a band from the least
-to the greatest when they are several seeds or sets.
+Runs of one experiment (method and sampler; or the flag of --by) are one line: their mean, in a band from the
+least to the greatest when they are several seeds or sets. If experiments share a name, what differs is added.
 """
 
 import argparse
@@ -16,10 +16,13 @@ import numpy as np
 
 from errors import UserError
 from figures.style import colors_of, plt, save
-from flags import SAMPLING, Parser, positive
+from flags import Parser, positive
+from report.networks import differing
+from report.summary import CLUSTER_FLAGS, other_settings, settings_of
 from storage import label_of
 from utils import script
 
+SHORT = {'num_cluster': 'k', 'layer_idx': 'layer'}
 SIDES = {'grad_norm_real': 'real batch', 'grad_norm_syn': 'synthetic batch'}
 
 
@@ -31,7 +34,8 @@ def read_records(folder: Path) -> tuple[dict, dict[int, list[dict]]]:
         if not lines[-1].endswith('}'):  # a run that is being written may end in half a line
             lines.pop()
         records = [json.loads(line) for line in lines]
-    except (OSError, ValueError, IndexError) as error:
+        experiment_of(args)
+    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{folder} is no run with args.json and log.jsonl ({error})') from error
     sets = {}
     for record in records:
@@ -55,31 +59,45 @@ def smooth(values: list[float], window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
+def experiment_of(args: dict) -> dict[str, str]:
+    """Return the settings of a run that seeds and sets of one experiment share, as text."""
+    others = dict(part.split('=', 1) for part in other_settings(args.get('run_name', ''), args).split())
+    settings = settings_of(args) | others
+    return {
+        key: value for key, value in settings.items() if key not in ('method', 'seed', 'precision', 'other')
+    }
+
+
 def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
     """Return {label: [records of a set, …]} of the runs."""
-    groups = {}
+    experiments, runs = {}, {}
     for folder in folders:
         args, sets = read_records(folder)
+        settings = experiment_of(args)
         if by and by not in args:
             raise UserError(f'{folder}/args.json has no {by!r}, so --by {by} cannot tell it apart')
-        uniform = by in SAMPLING and not args['method'].startswith('BS') and not args.get('equal_batch')
-        label = f'{by} {args[by]}' if by and not uniform else label_of(args)
-        groups.setdefault(label, []).extend(sets.values())
+        has_it = by and (by not in CLUSTER_FLAGS or settings[by])  # uniform batches have no clusters
+        label = f'{SHORT.get(by, by)} {args[by]}' if has_it else label_of(args)
+        experiments.setdefault(label, []).append(settings)
+        runs.setdefault((label, tuple(settings.items())), []).extend(sets.values())
     if by:
-        groups = dict(sorted(groups.items(), key=lambda item: (len(item[0]), item[0])))  # 5 before 10
-    return groups
+        runs = dict(sorted(runs.items(), key=lambda item: (len(item[0][0]), item[0])))  # 5 before 10
+    return {
+        label + differing(dict(settings), experiments[label]): sets
+        for (label, settings), sets in runs.items()
+    }
 
 
 def draw_lines(axis, groups: dict, value, window: int) -> None:
     """Draw value(record) of every group over the iterations, smoothed; several sets become a band."""
-    for label, color in colors_of(list(groups)).items():
-        sets = groups[label]
+    colors = colors_of(list(groups))
+    for label, sets in groups.items():
         length = min(len(records) for records in sets)
         lines = np.stack([smooth([value(r) for r in records[:length]], window) for records in sets])
         steps = [record['iteration'] for record in sets[0][:length]]
-        axis.plot(steps, lines.mean(0), color=color, label=label, linewidth=1.4)
+        axis.plot(steps, lines.mean(0), color=colors[label], label=label, linewidth=1.4)
         if len(sets) > 1:
-            axis.fill_between(steps, lines.min(0), lines.max(0), color=color, alpha=0.2, linewidth=0)
+            axis.fill_between(steps, lines.min(0), lines.max(0), color=colors[label], alpha=0.2, linewidth=0)
     axis.spines[['top', 'right']].set_visible(False)
     axis.margins(x=0.01)
 
@@ -107,7 +125,6 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
                 axis, groups, lambda record, side=side, name=name: record[side].get(name, np.nan), window
             )
             axis.set_title(f'{title}, block {block}', fontsize=10)
-            axis.set_ylim(bottom=0)
     for axis in axes[-1]:
         axis.set_xlabel('iteration')
     axes[0, 0].set_ylabel('gradient L2 norm')
@@ -119,8 +136,9 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
 def draw_accuracy(groups: dict, window: int, out: Path) -> None:
     """Write accuracy over minutes of condensing to out: a point an evaluation, ± the std of its networks."""
     figure, axis = plt.subplots(figsize=(6, 3.6), layout='constrained')
-    for label, color in colors_of(list(groups)).items():
-        for number, records in enumerate(groups[label]):
+    colors = colors_of(list(groups))
+    for label, sets in groups.items():
+        for number, records in enumerate(sets):
             minutes, points = 0.0, []
             for record in records:
                 minutes += record.get('seconds', 0) / 60
@@ -130,7 +148,9 @@ def draw_accuracy(groups: dict, window: int, out: Path) -> None:
             if points:
                 x, y, error = zip(*points, strict=True)
                 name = label if number == 0 else None
-                axis.errorbar(x, y, error, color=color, marker='o', capsize=3, linewidth=1.2, label=name)
+                axis.errorbar(
+                    x, y, error, color=colors[label], marker='o', capsize=3, linewidth=1.2, label=name
+                )
     axis.set(xlabel='minutes of condensing', ylabel='test accuracy, %')
     axis.spines[['top', 'right']].set_visible(False)
     axis.legend(frameon=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.colors import to_hex
 
 from errors import UserError
 
@@ -17,8 +18,15 @@ FIXED = dict(zip(('DC', 'BS', 'DSA', 'BS-DSA', 'BS stratified'), OKABE_ITO, stri
 
 
 def colors_of(labels: list[str]) -> dict[str, str]:
-    """Return a colour for each label: the same one in every figure for a method, else the next free one."""
+    """Return a colour for each label.
+
+    The same one in every figure for a method; from light to dark for labels that end in a number (k 5, k 10);
+    else the next free one.
+    """
     taken = {label: FIXED[label] for label in labels if label in FIXED}
+    scale = [label for label in labels if label not in taken and label[-1:].isdigit()]
+    shades = plt.cm.YlOrRd(np.linspace(0.35, 1, len(scale)))
+    taken |= {label: to_hex(shade) for label, shade in zip(scale, shades, strict=True)}
     free = [color for color in OKABE_ITO if color not in taken.values()]
     others = [label for label in labels if label not in taken]
     return taken | {label: free[position % len(free)] for position, label in enumerate(others)}

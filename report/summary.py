@@ -91,7 +91,7 @@ def as_text(value) -> str:
 def collect(folder: Path) -> tuple[list[dict], list[str], list[str]]:
     """Return the rows of all runs below folder, the names of the unfinished, and what cannot be read."""
     if not folder.is_dir():
-        raise UserError(f'{folder}: no such folder; pass the --save_path of the runs')
+        raise UserError(f'{folder}: no such folder of runs')
     rows, unfinished, broken = [], [], []
     for run in sorted(path.parent for path in folder.glob('*/args.json')):
         try:

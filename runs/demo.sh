@@ -15,7 +15,7 @@ $python main_BS.py --draw stratified --ipc 1 --Iteration 40 $condense $digits $c
 $python main_eval.py --synset random --ipc 10 --num_exp 1 $digits
 $python main.py --method DC --ipc 10 --init real --Iteration 8 --inner_loop 10 $condense $digits
 echo
-$python main_report.py --save_path results/demo
+$python main_report.py --results results/demo
 $python -m figures.grid --out results/demo/digits.png results/demo/random_*_1ipc_*/res_*.pt \
     results/demo/DC_*_1ipc_*/res_*.pt results/demo/BS_*_Iteration=40_eval*/res_*.pt results/demo/BS_*_draw=*/res_*.pt \
     results/demo/random_*_10ipc_*/res_*.pt results/demo/DC_*_10ipc_*/res_*.pt

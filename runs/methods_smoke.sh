@@ -39,4 +39,4 @@ $python main.py --method DSA --epoch_eval_train 300 $match
 $python main.py --method DM --Iteration 200 --epoch_eval_train 300 $ten
 $python main.py --method DD --Iteration 60 --lr_img 0.05 --lr_net 0.05 $ten
 echo
-$python main_report.py --save_path $out
+$python main_report.py --results $out

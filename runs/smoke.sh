@@ -22,5 +22,5 @@ $python main_BS.py --layer_idx 0 --num_cluster 20 --ipc 1 $match $digits $cluste
 $python main_BS.py --layer_idx 1 --num_cluster 20 --ipc 1 $match $digits $cluster
 $python main_BS.py --layer_idx 2 --num_cluster 20 --ipc 1 $match $digits $cluster
 $python main_eval.py --eval_mode P --epoch_eval_train 50 $digits --synset $out/DC_*_1ipc_*/res_*.pt
-$python main_report.py --save_path $out --dataset Digits --model ConvNetD1 --Iteration 20 --out $out/results.md
-bash runs/figures.sh $out Digits 5 $out/clustering
+$python main_report.py --results $out --dataset Digits --model ConvNetD1 --Iteration 20 --out $out/results.md
+bash runs/figures.sh --results $out --dataset Digits --model ConvNetD1 --Iteration 20 --cluster_path $out/clustering --num_cluster 5

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+import main as main_script
 from errors import UserError
-from figures import curves, embedding, heatmap
+from figures import curves, embedding, heatmap, study
 from figures.curves import draw_lines, group, iterations, read_records, smooth
 from figures.style import FIXED, OKABE_ITO, colors_of, plt, tile
 from networks import make_network
@@ -17,7 +18,9 @@ from report.networks import NetworksTable
 def write_run(folder, method, seed, losses, **args):
     """Write args.json and log.jsonl as a run leaves them, one evaluation among the iterations."""
     folder.mkdir(parents=True)
-    (folder / 'args.json').write_text(json.dumps({'method': method, 'draw': 'cluster', 'seed': seed} | args))
+    (folder / 'args.json').write_text(
+        json.dumps({'method': method, 'dataset': 'Digits', 'draw': 'cluster', 'seed': seed} | args)
+    )
     norms = {'features.0.weight': 1.0 + seed, 'classifier.weight': 2.0}
     records = [
         {'exp': 0, 'iteration': it + 1, 'loss': loss, 'grad_norm_real': norms, 'grad_norm_syn': norms}
@@ -68,9 +71,31 @@ def test_runs_of_a_label_are_one_line_in_a_band(runs):
 
 
 def test_runs_can_be_told_apart_by_a_flag(runs):
-    assert list(group(runs[::-1], 'num_cluster')) == ['DC', 'num_cluster 10']  # DC has no clusters
+    assert list(group(runs[::-1], 'num_cluster')) == ['DC', 'k 10']  # DC has no clusters
     with pytest.raises(UserError, match='--by layer_idx'):
         group(runs, 'layer_idx')
+
+
+def test_experiments_of_one_name_are_told_apart(tmp_path):
+    name = 'DC_Digits_ConvNet_1ipc_seed{}_bf16_lr_img={}'
+    runs = [
+        write_run(tmp_path / str(i), 'DC', i, [1.0], Iteration=it, lr_img=lr, run_name=name.format(i, lr))
+        for i, (it, lr) in enumerate([(1000, 0.1), (1000, 0.1), (200, 0.1), (1000, 0.2)])
+    ]
+    groups = group(runs, None)
+    assert {label: len(sets) for label, sets in groups.items()} == {
+        'DC, Iteration 1000, lr_img 0.1': 2,  # two seeds
+        'DC, Iteration 200, lr_img 0.1': 1,
+        'DC, Iteration 1000, lr_img 0.2': 1,
+    }
+    assert list(group(runs[:2], None)) == ['DC']
+
+
+def test_numbers_are_shades_in_order():
+    colors = colors_of(['DC', 'k 5', 'k 10', 'k 20'])
+    light = [plt.matplotlib.colors.to_rgb(colors[label]) for label in ('k 5', 'k 10', 'k 20')]
+    assert [sum(color) for color in light] == sorted((sum(color) for color in light), reverse=True)
+    assert colors['DC'] == FIXED['DC'] and len(set(colors.values())) == 4
 
 
 def test_other_labels_get_the_free_colours():
@@ -137,7 +162,7 @@ def test_runs_that_logged_no_norms_are_named(runs, tmp_path, capsys):
 def test_curves_of_a_real_method(make_method, tmp_path, capsys):
     method, folder = make_method(ipc=1, outer_loop=1), tmp_path / 'run'
     folder.mkdir()
-    (folder / 'args.json').write_text('{"method": "DC"}')
+    (folder / 'args.json').write_text('{"method": "DC", "dataset": "Digits"}')
     records = [{'exp': 0, 'iteration': it} | method.step() for it in range(3)]
     (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, records)) + '\n')
     curves.main(['norms', str(folder), '--out', str(tmp_path / 'norms.svg')])
@@ -204,3 +229,32 @@ def test_sets_stand_among_the_real_images(digits, tmp_path, capsys):
         with pytest.raises(SystemExit):
             embedding.main([*line, *out])
         assert message in capsys.readouterr().err
+
+
+def test_the_figures_of_the_study_come_from_its_cells(tmp_path, capsys):
+    flags = '--dataset Digits --model MLP --num_exp 1 --num_eval 1 --Iteration 2'
+    for more in ('', '--seed 1', '--lr_img 0.5', '--reduce avgpool1'):  # two sets of DC, and what is no cell
+        main_script.main([*flags.split(), *more.split(), '--save_path', str(tmp_path)])
+    (tmp_path / 'begun').mkdir()
+    words = (
+        f'--results {tmp_path} --dataset Digits --model MLP --Iteration 2 --cluster_path {tmp_path}'.split()
+    )
+    capsys.readouterr()
+    study.main([*words, '--figures', 'grid', 'norms_by_k', 'networks', 'embedding', 'method'])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('python -m figures.grid ') and lines[0].count('res_DC') == 1
+    norms = next(line for line in lines if '--by num_cluster' in line)
+    assert norms.count('DC_Digits') == 2 and 'seed1' in norms
+    assert 'lr_img=' not in norms and 'reduce' not in norms
+    assert 'networks: skipped' in '|'.join(lines) and 'method: skipped' in '|'.join(lines)
+    assert 'embedding: skipped' in lines and lines[-1] == '2 of 5 figures drawn'  # no extractor here
+    assert {path.name for path in (tmp_path / 'figures').glob('*.png')} == {
+        'grid_ipc1.png', 'norms_by_k_ipc1.png',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize('line', ['--figures nothing', '--results {tmp_path}/missing', '--num_cluster 0'])
+def test_mistakes_of_the_study_are_one_line(tmp_path, line, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        study.main(line.format(tmp_path=tmp_path).split())
+    assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1

@@ -100,12 +100,12 @@ def test_damaged_runs_are_left_out_of_the_report(runs, tmp_path, capsys):
         change(damaged)
     rows, unfinished, broken = collect(folder)
     assert [len(rows), len(unfinished), len(broken)] == [2, 1, 4]
-    main_report.main(['--save_path', str(folder)])
+    main_report.main(['--results', str(folder)])
     assert capsys.readouterr().out.count('cannot be read, left out') == 4
     (folder / 'summary.csv').write_bytes(b'\xff\xfe')
     for flags in ([], ['--readme', 'nope.md'], ['--readme', 'LICENSE']):
         with pytest.raises(SystemExit) as exit_:
-            main_report.main(['--save_path', str(folder), *flags])
+            main_report.main(['--results', str(folder), *flags])
         assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1
 
 
@@ -125,7 +125,7 @@ def test_the_summary_keeps_rows_of_runs_that_are_gone(tmp_path):
     assert [(row['run'], row['mean']) for row in rows] == [('gone', '28.0'), ('again', '2.0')]
     (tmp_path / 'summary.csv').write_text('a,b\n')
     with pytest.raises(SystemExit) as exit_:
-        main_report.main(['--save_path', str(tmp_path)])
+        main_report.main(['--results', str(tmp_path)])
     assert exit_.value.code == 2
 
 
@@ -222,7 +222,7 @@ def test_the_script_writes_the_summary_and_names_what_it_cannot_read(runs, tmp_p
     folder = shutil.copytree(runs, tmp_path / 'results')
     log = next(folder.glob('random*/log.jsonl'))
     log.write_text(log.read_text()[:-9])
-    main_report.main(['--save_path', str(folder), '--out', str(tmp_path / 'page.md')])
+    main_report.main(['--results', str(folder), '--out', str(tmp_path / 'page.md')])
     output = capsys.readouterr().out
     assert (
         'cannot be read, left out' in output and log.parent.name in output and 'unfinished: begun' in output
@@ -232,12 +232,12 @@ def test_the_script_writes_the_summary_and_names_what_it_cannot_read(runs, tmp_p
 
 
 def test_two_folders_are_compared(runs, tmp_path, capsys):
-    main_report.main(['--save_path', str(runs), '--compare', str(runs)])
+    main_report.main(['--results', str(runs), str(runs)])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(line.endswith('+0.00') for line in lines[1:])
     with pytest.raises(SystemExit):
         (tmp_path / 'empty').mkdir()
-        main_report.main(['--save_path', str(runs), '--compare', str(tmp_path / 'empty')])
+        main_report.main(['--results', str(runs), str(tmp_path / 'empty')])
     assert 'no finished run in common' in capsys.readouterr().err
 
 

@@ -235,7 +235,7 @@ def test_random_sets_larger_than_a_class(tmp_path, capsys):
 def test_report_of_nothing(tmp_path, capsys):
     for path in (tmp_path, tmp_path / 'missing'):
         with pytest.raises(SystemExit) as exit_:
-            main_report.main(['--save_path', str(path)])
+            main_report.main(['--results', str(path)])
         assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1
 
 
