@@ -80,8 +80,9 @@ def main(argv=None):
     print(aligned([HEADER, *map(cells_of, merge([], rows))]))
     for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
-    finished = len({row['run'] for row in rows})
-    print(f'{finished} finished, {len(unfinished)} unfinished, {len(broken)} unreadable')
+    if unfinished or broken:
+        finished = len({row['run'] for row in rows})
+        print(f'{finished} finished, {len(unfinished)} unfinished, {len(broken)} unreadable')
     if args.readme:
         text = with_numbers(args.readme.read_text(), everything, published(PUBLISHED))
         write_atomic(args.readme, text.encode())

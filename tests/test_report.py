@@ -101,7 +101,9 @@ def test_damaged_runs_are_left_out_of_the_report(runs, tmp_path, capsys):
     rows, unfinished, broken = collect(folder)
     assert [len(rows), len(unfinished), len(broken)] == [2, 1, 4]
     main_report.main(['--results', str(folder)])
-    assert capsys.readouterr().out.count('cannot be read, left out') == 4
+    output = capsys.readouterr().out
+    assert output.count('cannot be read, left out') == 4
+    assert output.splitlines()[-1] == '2 finished, 1 unfinished, 4 unreadable'
     (folder / 'summary.csv').write_bytes(b'\xff\xfe')
     for flags in ([], ['--readme', 'nope.md'], ['--readme', 'LICENSE']):
         with pytest.raises(SystemExit) as exit_:

@@ -86,7 +86,8 @@ def test_report_and_picture(tmp_path, capsys):
     flags = '--dataset Digits --model MLP --ipc 1 --num_exp 2 --num_eval 2 --epoch_eval_train 2'
     run(main_eval, f'{flags} --synset random', tmp_path, capsys)
     run(main_script, f'{flags} --Iteration 2', tmp_path, capsys)
-    table = run(main_report, '', tmp_path, capsys).splitlines()
+    main_report.main(['--results', str(tmp_path)])
+    table = capsys.readouterr().out.splitlines()
     assert (
         len(table) == 3 and table[0].startswith('data') and 'random' in table[2] and '2 x 2 MLP' in table[1]
     )
