@@ -77,7 +77,9 @@ def main(argv=None):
         return
     everything = merge(read(summary), rows)
     write(summary, everything)
-    print(aligned([HEADER, *map(cells_of, merge([], rows))]))
+    if not rows:
+        print(f'{folder} holds no finished run; what {summary} has of others:')
+    print(aligned([HEADER, *map(cells_of, merge([], rows) or everything)]))
     for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
     if unfinished or broken:

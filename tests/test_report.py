@@ -120,11 +120,14 @@ def test_cluster_flags_count_for_clustered_methods_only():
     assert (equal['num_cluster'], equal['equal_batch']) == ('20', 'True')
 
 
-def test_the_summary_keeps_rows_of_runs_that_are_gone(tmp_path):
+def test_the_summary_keeps_rows_of_runs_that_are_gone(tmp_path, capsys):
     old, new = [row_of(run='gone'), row_of(run='again', mean=1.0)], [row_of(run='again', mean=2.0, ipc='10')]
     write(tmp_path / 'summary.csv', merge(old, new))
     rows = read(tmp_path / 'summary.csv')
     assert [(row['run'], row['mean']) for row in rows] == [('gone', '28.0'), ('again', '2.0')]
+    main_report.main(['--results', str(tmp_path)])  # as in a clone, where no run is
+    lines = capsys.readouterr().out.splitlines()
+    assert 'no finished run' in lines[0] and lines[2].endswith('gone') and len(lines) == 4
     (tmp_path / 'summary.csv').write_text('a,b\n')
     with pytest.raises(SystemExit) as exit_:
         main_report.main(['--results', str(tmp_path)])
