@@ -63,4 +63,4 @@ if cat "$stamps"/*.failed 2> /dev/null; then
     rm "$stamps"/*.failed
     exit 1
 fi
-echo "all cells are finished; main_report.py writes their tables (runs/README.md)"
+echo "all cells are finished; main_report.py writes their tables, runs/figures.sh --ipc 10 their figures"

@@ -259,6 +259,14 @@ def test_the_committed_page_is_that_of_the_committed_summary():
     assert rows and (docs / 'results.md').read_text() == results_page(rows, published(main_report.PUBLISHED))
 
 
+def test_the_kept_runs_are_those_of_the_committed_summary():
+    docs = main_report.PUBLISHED.parent
+    rows, unfinished, broken = collect(docs / 'runs')
+    known = {(row['run'], row['network']): row for row in read(docs.parent / 'results' / 'summary.csv')}
+    assert rows and not unfinished + broken
+    assert all(known[row['run'], row['network']] == row for row in rows)
+
+
 def test_other_settings_are_read_from_the_name_of_a_run():
     args = {'method': 'DC', 'num_exp': 1, 'reduce': 'mask', 'mask_quantile': 0.5, 'dsa_strategy': 'crop_flip'}
     name = 'DC_CIFAR10_ConvNet_1ipc_seed0_mask_quantile=0.5_num_exp=1_reduce=mask'
