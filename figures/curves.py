@@ -129,7 +129,8 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
         axis.set_xlabel('iteration')
     axes[0, 0].set_ylabel('gradient L2 norm')
     axes[1, 0].set_ylabel('gradient L2 norm')
-    axes[0, 0].legend(frameon=False)
+    lines = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*lines, loc='outside upper center', ncols=len(groups), frameon=False)
     save(figure, out)
 
 

@@ -46,7 +46,7 @@ FIGURES = {
     'norms_by_layer': Figure(curves, LAYERS, ('norms', '--by', 'layer_idx')),
     'accuracy': Figure(curves, METHODS, ('accuracy',)),
     'networks': Figure(heatmap, takes='judged'),
-    'embedding': Figure(embedding, METHODS, takes='files', clustered=True),
+    'embedding': Figure(embedding, (*METHODS, STRATIFIED), takes='files', clustered=True),
     'clusters': Figure(clusters, takes='nothing', clustered=True),
     'method': Figure(method, (BS,), takes='files', clustered=True),
 }
@@ -73,7 +73,8 @@ def draw(name: str, paths: list[str], args) -> bool:
         needed = ', '.join(figure.cells) or 'sets that main_eval.py judged'
         print(f'{name}: skipped, no finished run at ipc {args.ipc} of {needed}')
         return False
-    words = [*figure.words, *paths, '--out', str(args.out / f'{name}_ipc{args.ipc}.png')]
+    picture = f'{name}_ipc{args.ipc}.png' if paths else f'{name}.png'
+    words = [*figure.words, *paths, '--out', str(args.out / picture)]
     if figure.clustered:
         words += ['--layer_idx', '3']
         flags = ('dataset', 'data_path', 'cluster_path', 'num_cluster', 'class_idx')
