@@ -12,6 +12,11 @@ from methods import METHODS
 from methods.sampling import UniformSampler
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_in_every_run():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope='session')
 def digits():
     return load('Digits')
