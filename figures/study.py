@@ -113,7 +113,9 @@ def main(argv=None):
     args.out = args.out or args.results / 'figures'
     study = {'dataset': args.dataset, 'model': args.model, 'network': args.model, 'ipc': args.ipc}
     study['Iteration'] = args.Iteration
-    rows = merge([], collect(args.results)[0])  # sorted
+    rows, _, broken = collect(args.results)
+    print(*(f'cannot be read, left out: {line}' for line in broken), sep='\n', end='\n' if broken else '')
+    rows = merge([], rows)  # sorted
     drawn = [draw(name, inputs(FIGURES[name], rows, study, args.results), args) for name in args.figures]
     print(f'{sum(drawn)} of {len(drawn)} figures drawn')
 
