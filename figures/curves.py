@@ -130,7 +130,7 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
     axes[0, 0].set_ylabel('gradient L2 norm')
     axes[1, 0].set_ylabel('gradient L2 norm')
     lines = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*lines, loc='outside upper center', ncols=len(groups), frameon=False)
+    figure.legend(*lines, loc='outside upper center', ncols=min(len(groups), 2 * len(names)), frameon=False)
     save(figure, out)
 
 
