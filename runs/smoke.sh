@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The grid of the study in small on scikit-learn's digits: all tables and all figures in about six minutes on two CPU cores.
+# The grid of the study in small on scikit-learn's digits: all tables and all figures in about three minutes on two CPU cores.
 # Its numbers say that everything runs, no more: few iterations, one set, two networks a cell.
 set -euo pipefail
 cd "$(dirname "$0")/.."
