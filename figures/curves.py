@@ -34,7 +34,7 @@ def read_records(folder: Path) -> tuple[dict, dict[int, list[dict]]]:
         if not lines[-1].endswith('}'):  # a run that is being written may end in half a line
             lines.pop()
         records = [json.loads(line) for line in lines]
-        experiment_of(args)
+        shared_settings(args)
     except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{folder} is no run with args.json and log.jsonl ({error})') from error
     sets = {}
@@ -59,7 +59,7 @@ def smooth(values: list[float], window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def experiment_of(args: dict) -> dict[str, str]:
+def shared_settings(args: dict) -> dict[str, str]:
     """Return the settings of a run that seeds and sets of one experiment share, as text."""
     others = dict(part.split('=', 1) for part in other_settings(args.get('run_name', ''), args).split())
     settings = settings_of(args) | others
@@ -73,7 +73,7 @@ def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
     experiments, runs = {}, {}
     for folder in folders:
         args, sets = read_records(folder)
-        settings = experiment_of(args)
+        settings = shared_settings(args)
         if by and by not in args:
             raise UserError(f'{folder}/args.json has no {by!r}, so --by {by} cannot tell it apart')
         has_it = by and (by not in CLUSTER_FLAGS or settings[by])  # uniform batches have no clusters

@@ -69,9 +69,7 @@ def test_embeddings_in_chunks_equal_one_pass(compile):
     directions = torch.randn(11, features.shape[1])
     leaf = images.clone().requires_grad_()
     expected = torch.autograd.grad((net.embed(leaf) * directions).sum(), leaf)[0]
-    errors = (embeddings.of_images(images, directions) - expected).flatten(1).norm(dim=1)
-    errors /= expected.flatten(1).norm(dim=1)
-    assert errors.median() < 1e-5 and errors.max() < 0.1  # in one image a ReLU unit near 0 may flip
+    assert torch.allclose(embeddings.of_images(images, directions), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(('name', 'steps'), [('DM', 30), ('BS-DM', 3)])
