@@ -1,15 +1,16 @@
 """Time and memory of condensing with ConvNet, beside the textbook loop and the public reference.
 
     python bench.py --ipc 1 10 --method DC                       # 10 minutes on two CPU cores
-    python bench.py --reference path/to/DatasetCondensation      # VICO-UoE/DatasetCondensation, cloned
+    # VICO-UoE/DatasetCondensation, cloned.
+    python bench.py --reference path/to/DatasetCondensation
 
 Medians after one warm-up; every contestant runs in a process of its own, as its users would run it.
 """
 
-import argparse
 import csv
 import io
 import platform
+from argparse import BooleanOptionalAction
 from pathlib import Path
 from statistics import median
 
@@ -17,48 +18,54 @@ import torch
 
 from benchmark.contestants import reference_modules
 from benchmark.measure import QUANTITIES, measure, rates, work_of_a_step
-from data import load
-from device import fast_precision, set_up_device
-from errors import UserError
-from flags import Parser, positive
-from report.text import aligned
-from runfolder import environment
-from storage import write_atomic
-from utils import LOOPS, script
+from dataset.data import load_dataset
+from engine.device import fast_precision, set_up_device
+from experiment.environment import environment
+from experiment.files import write_atomic
+from experiment.flags import Parser, positive
+from methods.presets import LOOPS
+from utils import UserError, aligned, script
 
 COLUMNS = (
-    'method', 'ipc', 'contestant', 'match', 'inner_epoch', 'judge_epoch', 'test', 'judge_network',
-    'iteration', 'peak_memory_mib', 'share_of_matrix_rate', 'share_of_copy_rate', 'first_match',
-    'spread_match',
+    'method', 'ipc', 'contestant', 'match', 'inner_epoch', 'evaluation_epoch', 'test',
+    'evaluate_network', 'iteration', 'peak_memory_mib', 'share_of_matrix_rate',
+    'share_of_copy_rate', 'first_match', 'spread_match',
 )  # fmt: skip
 EPOCHS = {'DC': 301, 'BS': 301, 'DSA': 1001}
 
 
 def row_of(method: str, ipc: int, name: str, measured: dict, work: tuple, rate: dict) -> dict:
-    """Return a row: medians in seconds, shares of the hardware's rates, and what follows from them."""
-    row = {'method': method, 'ipc': ipc, 'contestant': name, 'peak_memory_mib': measured['peak_memory_mib']}
+    """Return a row: medians in seconds, shares of the hardware's rates, what follows from them."""
+    row = {
+        'method': method,
+        'ipc': ipc,
+        'contestant': name,
+        'peak_memory_mib': measured['peak_memory_mib'],
+    }
     row |= {key: median(measured[key]['seconds']) for key in QUANTITIES if key in measured}
     seconds = measured['match']['seconds']
     row['first_match'] = measured['match']['first']
     row['spread_match'] = f'{min(seconds):.3g}-{max(seconds):.3g}'
-    # The others run as they come: convolutions in TF32 where there is such a thing.
+    # The others run as they come: convolutions in TF32 where the device has it.
     precision = name.split()[1] if name.startswith('ours') else 'tf32'
     row['share_of_matrix_rate'] = work[0] / rate.get(precision, rate['fp32']) / row['match']
     row['share_of_copy_rate'] = work[1] / rate['copy'] / row['match']
-    if 'judge_epoch' in row:
-        row['judge_network'] = EPOCHS[method] * row['judge_epoch'] + row['test']
+    if 'evaluation_epoch' in row:
+        row['evaluate_network'] = EPOCHS[method] * row['evaluation_epoch'] + row['test']
     if ipc in LOOPS and 'inner_epoch' in row:
         outer, inner = LOOPS[ipc]
         row['iteration'] = outer * row['match'] + (outer - 1) * inner * row['inner_epoch']
     return row
 
 
-def table(rows: list[dict]) -> str:
+def text_of(rows: list[dict]) -> str:
     """Return rows as aligned text, numbers with three digits."""
     cells = [COLUMNS]
     for row in rows:
         values = [row.get(column, '') for column in COLUMNS]
-        cells.append([f'{value:.3g}' if isinstance(value, float) else str(value) for value in values])
+        cells.append(
+            [f'{value:.3g}' if isinstance(value, float) else str(value) for value in values]
+        )
     return aligned(cells)
 
 
@@ -71,49 +78,51 @@ def write_csv(path: Path, rows: list[dict], facts: dict) -> None:
     write_atomic(path, text.getvalue().encode())
 
 
-def add_arguments(parser: Parser) -> None:
-    """Add the flags of the benchmark."""
+def make_parser() -> Parser:
+    """Return the parser of this script's flags."""
+    parser = Parser(__doc__)
     parser.add_argument('--method', nargs='+', default=['DC'], choices=EPOCHS, help='default: DC')
-    parser.add_argument('--ipc', nargs='+', type=positive, default=[1, 10, 50], help='default: 1 10 50')
     parser.add_argument(
-        '--precision', nargs='+', choices=('fp32', 'tf32', 'bf16'), help='default: the fast one, fp32'
+        '--ipc', nargs='+', type=positive, default=[1, 10, 50], help='default: 1 10 50'
     )
     parser.add_argument(
-        '--compile', action=argparse.BooleanOptionalAction, default=True, help='ours compiled'
+        '--precision', nargs='+', choices=('fp32', 'tf32', 'bf16'),
+        help='default: the fast one, fp32',
+    )  # fmt: skip
+    parser.add_argument(
+        '--compile', action=BooleanOptionalAction, default=True, help='ours compiled'
     )
-    parser.add_argument('--textbook', action=argparse.BooleanOptionalAction, default=True, help='time it too')
-    parser.add_argument('--reference', type=Path, help='folder of the public reference implementation')
-    parser.add_argument('--only_match', action='store_true', help='only the matching step, for its memory')
+    parser.add_argument(
+        '--textbook', action=BooleanOptionalAction, default=True, help='time it too'
+    )
+    parser.add_argument(
+        '--reference', type=Path, help='folder of the public reference implementation'
+    )
+    parser.add_argument(
+        '--only_match', action='store_true', help='only the matching step, for its memory'
+    )
     parser.add_argument('--repeats', type=positive, default=7, help='default: %(default)s')
     parser.add_argument('--dataset', default='CIFAR10', help='name or path (default: %(default)s)')
-    parser.add_argument('--data_path', default='data', help='folder of the data sets (default: %(default)s)')
+    parser.add_argument(
+        '--data_path', default='data', help='folder of the data sets (default: %(default)s)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', type=Path, default='results/bench.csv', help='default: %(default)s')
+    parser.add_argument(
+        '--out', type=Path, default='results/bench.csv', help='default: %(default)s'
+    )
+    return parser
 
 
-@script
-def main(argv=None):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    device = set_up_device(args.device, 'fp32')
-    try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {args.out} cannot be written ({error.strerror})') from error
-    data, rate = load(args.dataset, args.data_path, device=device), rates(device)
-    if args.reference:
-        reference_modules(args.reference)
-    names = [
-        f'ours {name}' for name in args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])
-    ]
-    names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
-    options = vars(args) | {'quantities': QUANTITIES[:1] if args.only_match else QUANTITIES}
+def facts_of_machine(device: torch.device, args) -> dict:
+    """Return what every row says of the machine, the versions and the data."""
     facts = environment(device) | {'machine': platform.machine()}
-    facts |= {'dataset': args.dataset, 'compile': args.compile}
-    print('  '.join(f'{key}={value}' for key, value in facts.items()))
-    print('  '.join(f'{key}={value:.3g}/s' for key, value in rate.items()))
-    rows = []
+    return facts | {'dataset': args.dataset, 'compile': args.compile}
+
+
+def rows_of_all(args, names: list[str], data, rate: dict, facts: dict) -> list[dict]:
+    """Measure every contestant for every method and ipc; write and print rows as they come."""
+    rows, quantities = [], QUANTITIES[:1] if args.only_match else QUANTITIES
+    options = vars(args) | {'quantities': quantities}
     for method in args.method:
         for ipc in args.ipc:
             work = work_of_a_step(data, ipc)
@@ -124,8 +133,31 @@ def main(argv=None):
                     raise UserError(str(error)) from None
                 rows.append(row_of(method, ipc, name, measured, work, rate))
                 write_csv(args.out, rows, facts)
-                print(table(rows).splitlines()[-1], flush=True)
-    print(f'\n{table(rows)}\n{args.out}')
+                print(text_of(rows).splitlines()[-1], flush=True)
+    return rows
+
+
+@script
+def main(argv=None):
+    """Measure the contestants; print and write a row for each."""
+    args = make_parser().parse_args(argv)
+    device = set_up_device(args.device, 'fp32')
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {args.out} cannot be written ({error.strerror})') from error
+    if args.reference:
+        reference_modules(args.reference)
+    precisions = args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])
+    data = load_dataset(args.dataset, args.data_path, device=device)
+    rate = rates(device, precisions)
+    names = [f'ours {precision}' for precision in precisions]
+    names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
+    facts = facts_of_machine(device, args)
+    print('  '.join(f'{key}={value}' for key, value in facts.items()))
+    print('  '.join(f'{key}={value:.3g}/s' for key, value in rate.items()))
+    rows = rows_of_all(args, names, data, rate, facts)
+    print(f'\n{text_of(rows)}\n{args.out}')
 
 
 if __name__ == '__main__':

@@ -1,37 +1,41 @@
 """Cluster every class of a data set by ResNet18 features, for batch sampling.
 
-    python main_cluster.py --dataset Digits --num_cluster 5 --layer_idx 3                      # 30 s
-    python main_cluster.py --dataset CIFAR10 --layer_idx 0 1 2 3 --num_cluster 5 10 15 20 25   # all ablations
+    python main_cluster.py --dataset Digits --num_cluster 5 --layer_idx 3            # 30 s
+    python main_cluster.py --dataset CIFAR10 --layer_idx 0 1 2 3 --num_cluster 5 10 15 20 25
 
-The extractor is made first when it is missing. What is there already is left alone.
+The extractor is made first if it is missing. Files that are there already stay as they are.
 """
 
-from clusters import ensure_clusters, facts_of
-from data import load
-from device import set_up_device
-from flags import add_clusters, base_parser
-from utils import parse, script
+from dataset.data import load_dataset
+from engine.device import set_up_device
+from experiment.arguments import parse
+from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser
+from features.clusters import ensure_clusters, facts_of
+from utils import script
 
 
 @script
 def main(argv=None):
-    parser = base_parser(__doc__)
-    add_clusters(parser, several=True)
-    args = parse(parser, argv)
+    """Make the missing cluster files, and print a line on each file."""
+    several = 'layer_idx', 'num_cluster'
+    parser = Parser(__doc__, (*DATA, *CLUSTERS, *COMPUTE), several=several)
+    args = parse(parser, argv, layer_idx=[1], num_cluster=[20])
     device = set_up_device(args.device, args.precision)
-    data = load(args.dataset, args.data_path, args.im_size, device)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device)
     paths = ensure_clusters(
         data, args.cluster_path, layers=args.layer_idx, ks=args.num_cluster, balanced=args.norm,
-        extractor=args.extractor, epochs=args.extractor_epochs, seed=args.seed, precision=args.precision,
+        extractor=args.extractor, epochs=args.extractor_epochs, seed=args.seed,
+        precision=args.precision,
     )  # fmt: skip
     for path in paths:
         facts = facts_of(path)
         if not facts:
             print(f'{path}: no JSON beside it, so nothing is known of how it was made')
             continue
+        silhouette = sum(facts['silhouette']) / data.num_classes
         print(
             f'{path}: sizes {facts["size_min"]} to {facts["size_max"]}, mean silhouette '
-            f'{sum(facts["silhouette"]) / data.num_classes:.3f}, {facts["seconds"]:.1f} s'
+            f'{silhouette:.3f}, {facts["seconds"]:.1f} s'
         )
 
 

@@ -1,4 +1,4 @@
-"""Judge synthetic sets, ours or another project's of the same format, or random real images.
+"""Evaluate synthetic sets, ours or another project's of the same format, or random real images.
 
     python main_eval.py --synset results/<run>/res_DC_CIFAR10_ConvNet_1ipc.pt --eval_mode M
     python main_eval.py --synset results/*/res_*_CIFAR10_*_1ipc.pt --eval_mode M --csv networks.csv
@@ -11,19 +11,21 @@ from pathlib import Path
 
 import torch
 
-from augment import dsa_strategy
-from compiling import settle_compile
-from condense import is_finished, judge, next_set, print_plan, report_finished, result_of, save_result
-from data import Data, load
-from device import Rng, set_up_device
-from errors import UserError
-from evaluation.judge import check_pool, eval_pool
-from flags import Parser, base_parser
+from dataset.data import Data, load_dataset
+from dataset.readers import dsa_strategy
+from engine.device import set_up_device
+from evaluation.evaluate import evaluate, print_plan
+from evaluation.protocol import check_pool, eval_pool
+from experiment.arguments import Arguments, parse, run_name
+from experiment.compiling import settle_compile
+from experiment.files import file_hash
+from experiment.flags import EVERY_RUN, Parser
+from experiment.progress import Progress
+from experiment.result import is_finished, load_result, report_finished, result_of, save_result
+from experiment.run import Run
 from methods import METHODS
-from report.networks import NetworksTable
-from runfolder import Run
-from storage import file_hash, load_result
-from utils import Arguments, parse, script
+from report.cross_architecture import NetworksTable
+from utils import Rng, UserError, script
 
 
 def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -35,92 +37,63 @@ def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.T
 def check_sets(path: Path, sets: list, data: Data) -> None:
     """Raise UserError unless every set fits the data."""
     for images, labels in sets:
-        if (
-            tuple(images.shape[1:]) != data.shape
-            or int(labels.max()) >= data.num_classes
-            or int(labels.min()) < 0
-        ):
+        shape, low, high = tuple(images.shape[1:]), int(labels.min()), int(labels.max())
+        if shape != data.shape or not 0 <= low <= high < data.num_classes:
             raise UserError(
-                f'{path} holds images {tuple(images.shape[1:])} with labels {int(labels.min())} … '
-                f'{int(labels.max())}, but {data.name} has {data.shape} and {data.num_classes} classes; pass '
-                'the --dataset (and --im_size) that it was condensed from'
+                f'{path} holds images {shape} with labels {low} … {high}, but {data.name} has '
+                f'{data.shape} and {data.num_classes} classes; pass the --dataset (and --im_size) '
+                'that it was condensed from'
             )
 
 
 def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Arguments]:
-    """Load the sets of a result file; return them, and args with what the file decides (ipc, protocol,
-    name)."""
+    """Load the sets of a file; return them, and args with what the file decides."""
     result = load_result(path)
     sets = result['data'][: args.num_exp]
     check_sets(path, sets, data)
     made_by = result.get('args', {})
     condensed_from = made_by.get('dataset', args.dataset)
     if Path(condensed_from).stem != Path(args.dataset).stem:
-        raise UserError(f'{path} was condensed from {condensed_from}; pass --dataset {condensed_from}')
-    digest = file_hash(path)[:8]
+        raise UserError(
+            f'{path} was condensed from {condensed_from}; pass --dataset {condensed_from}'
+        )
     own = 'dsa' if made_by.get('dsa_strategy', 'None') != 'None' else 'dc'
-    values = vars(args) | {'ipc': len(sets[0][1]) // data.num_classes, 'protocol': args.protocol or own}
-    name = args.run_name.replace(f'_{args.ipc}ipc', '', 1)
-    values |= {'run_name': f'eval_{path.stem}_{digest}_{name}', 'num_exp': len(sets), 'made_by': made_by}
-    sets = [(images.float().to(data.device), labels.long().to(data.device)) for images, labels in sets]
-    return sets, Arguments(**values)
-
-
-def add_arguments(parser: Parser) -> None:
-    """Add the flags that are main_eval's own."""
-    parser.add_argument(
-        '--synset', required=True, nargs='+', metavar='FILE', help='result files; or the word random'
+    head = f'eval_{path.stem}_{file_hash(path)[:8]}'
+    args = args.replaced(
+        ipc=len(sets[0][1]) // data.num_classes,
+        protocol=args.protocol or own,
+        run_name=run_name(head, vars(args), args.changed, ipc=False),
+        num_exp=len(sets),
+        made_by=made_by,
     )
-    parser.add_argument('--csv', type=Path, metavar='FILE', help='write the table of sets by networks to it')
-    parser.add_argument(
-        '--protocol', choices=('dc', 'dsa'), help='dc plain, dsa augmented (default: as made)'
-    )
-
-
-@script
-def main(argv=None):
-    parser = base_parser(__doc__)
-    add_arguments(parser)
-    args = parse(parser, argv)
-    device = set_up_device(args.device, args.precision)
-    data = load(args.dataset, args.data_path, args.im_size, device)
-    if args.csv and not (args.csv.name and args.csv.parent.is_dir()):
-        raise UserError(f'--csv {args.csv}: no such folder to write a file in')
-    synsets = [synset for synset in args.synset if not is_judgement(synset)]
-    prepared = [sets_of(synset, data, args) for synset in synsets]  # mistakes show before any work
-    results = [judge_all(*pair, data) for pair in prepared]
-    table = NetworksTable(results)
-    if len(results) > 1:
-        print(f'\n{table.text()}')
-    if args.csv:
-        table.write_csv(args.csv)
-        print(args.csv)
-
-
-def is_judgement(synset: str) -> bool:
-    """Tell, and say, whether the file is what this script wrote of another one: a copy to be left out."""
-    if synset == 'random' or load_result(Path(synset)).get('args', {}).get('made_by') is None:
-        return False
-    print(f'{synset} is the judgement of another file: left out')
-    return True
+    sets = [
+        (images.float().to(data.device), labels.long().to(data.device)) for images, labels in sets
+    ]
+    return sets, args
 
 
 def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
-    """Return the sets of a file, or random ones, and args with what decides how they are judged."""
+    """Return the sets of a file, or random ones, and args with how they are evaluated."""
     if synset == 'random':
-        protocol = args.protocol or 'dc'
-        changes = {'protocol': protocol, 'run_name': f'random_{args.run_name}'}
-        sets, args = random_sets(data, args), Arguments(**vars(args) | changes)
+        name = run_name('random', vars(args), args.changed)
+        sets = random_sets(data, args)
+        args = args.replaced(protocol=args.protocol or 'dc', run_name=name)
     else:
         sets, args = stored_sets(Path(synset), data, args)
     strategy = dsa_strategy(args.dataset) if args.protocol == 'dsa' else 'None'
-    values = vars(args) | {'dsa_strategy': strategy, 'synset': synset}
-    del values['csv']
-    return sets, Arguments(**values)
+    return sets, args.replaced(dsa_strategy=strategy, synset=synset, csv=None)
 
 
-def judge_all(sets: list, args: Arguments, data: Data) -> Path:
-    """Judge every set in a run folder of its own, resumable; return the result file."""
+def is_evaluation(synset: str) -> bool:
+    """Tell, and say, whether this script wrote the file: a copy of another set, to be left out."""
+    if synset == 'random' or load_result(Path(synset)).get('args', {}).get('made_by') is None:
+        return False
+    print(f'{synset} is the evaluation of another file: left out')
+    return True
+
+
+def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
+    """Evaluate every set in a run folder of its own, resumable; return the result file."""
     result_path = result_of(args, Path(args.synset).stem, data)
     if is_finished(result_path, data):
         report_finished(result_path)
@@ -129,19 +102,50 @@ def judge_all(sets: list, args: Arguments, data: Data) -> Path:
     check_pool(pool, data, args.ipc, args.batch_train)
     args = settle_compile(args, data, pool)
     with Run(args, data) as run:
-        saved = run.resume()
+        progress = run.resume() or Progress()
         run.describe(args, data.device)
-        print_plan(run, args, data, pool, saved)
-
-        state = saved or {'exp': 0, 'iteration': 0, 'accs': {}, 'accs_all_exps': {}, 'judge_seconds': 0.0}
-        while state['exp'] < len(sets):
-            judge(run, state, sets[state['exp']], data, pool, args, lambda: run.checkpoint(state))
-            run.log({key: state[key] for key in ('exp', 'iteration', 'accs', 'judge_seconds')})
-            next_set(state)
-            run.checkpoint(state)
+        print_plan(run, args, data, pool)
+        while progress.exp < len(sets):
+            synset = sets[progress.exp]
+            evaluate(run, progress, synset, data, pool, args, lambda: run.checkpoint(progress))
+            keys = ('exp', 'iteration', 'accs', 'evaluate_seconds')
+            run.log({key: getattr(progress, key) for key in keys})
+            progress.next_set()
+            run.checkpoint(progress)
         stored = [[part.cpu() for part in pair] for pair in sets]
-        save_result(run, result_path, data, stored, state['accs_all_exps'])
+        save_result(run, result_path, data, stored, progress.accs_all_exps)
         return result_path
+
+
+def make_parser() -> Parser:
+    """Return the parser of this script's flags."""
+    parser = Parser(__doc__, (*EVERY_RUN, 'protocol'))
+    parser.add_argument(
+        '--synset', required=True, nargs='+', metavar='FILE', help='files; or the word random'
+    )
+    parser.add_argument(
+        '--csv', type=Path, metavar='FILE', help='write the table of sets by networks to it'
+    )
+    return parser
+
+
+@script
+def main(argv=None):
+    """Evaluate the sets, and print and write their table."""
+    args = parse(make_parser(), argv)
+    device = set_up_device(args.device, args.precision)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device)
+    if args.csv and not (args.csv.name and args.csv.parent.is_dir()):
+        raise UserError(f'--csv {args.csv}: no such folder to write a file in')
+    synsets = [synset for synset in args.synset if not is_evaluation(synset)]
+    prepared = [sets_of(synset, data, args) for synset in synsets]  # mistakes show before any work
+    results = [evaluate_sets(*pair, data) for pair in prepared]
+    table = NetworksTable(results)
+    if len(results) > 1:
+        print(f'\n{table.text()}')
+    if args.csv:
+        table.write_csv(args.csv)
+        print(args.csv)
 
 
 if __name__ == '__main__':

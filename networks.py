@@ -1,13 +1,14 @@
-"""Every network of the evaluation pools, by the field's names: make_network('ConvNetW256', channel=3,
-num_classes=10).
+"""Every network of the evaluation pools, by the field's names.
 
-ConvNet follows Gidaris & Komodakis (CVPR 2018) as used by Zhao et al. (ICLR 2021, arXiv 2006.05929): blocks
-of 3x3 convolution, norm, activation, 2x2 pooling, then one linear layer. The other architectures are the
-CIFAR versions of LeNet, AlexNet, VGG11 and ResNet18; a plain name has instance norm, ...BN has batch norm,
-..._AP pools to downsample.
+    make_network('ConvNetW256', channel=3, num_classes=10)
 
-Shape legend of the whole project: N batch, C channels, H and W size, K classes, I images per class, D
-features. `images: (N, C, H, W), normalised` everywhere.
+ConvNet follows Gidaris & Komodakis (CVPR 2018) as used by Zhao et al. (ICLR 2021, arXiv
+2006.05929): blocks of 3x3 convolution, norm, activation, 2x2 pooling, then one linear layer. The
+other architectures are the CIFAR versions of LeNet, AlexNet, VGG11 and ResNet18. A plain name has
+instance norm, ...BN has batch norm, ..._AP pools to downsample.
+
+Shape legend of the whole project: N batch, C channels, H and W size, K classes, I images per class,
+D features. `images: (N, C, H, W), normalised` everywhere.
 """
 
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from errors import UserError
+from utils import UserError
 
 
 class Network(nn.Module):
@@ -37,14 +38,19 @@ class Network(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """nn.LayerNorm by way of group norm with one group: torch's own forward derivative of layer norm forgets,
-    when differentiated again, that mean and deviation depend on the inputs."""
+    """nn.LayerNorm by way of group norm with one group.
+
+    torch's own forward derivative of layer norm forgets, when differentiated again, that mean and
+    deviation depend on the inputs.
+    """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return inputs (N, C, H, W), normalised over C, H and W."""
         return nn.functional.group_norm(inputs, 1, eps=self.eps) * self.weight + self.bias
 
 
-# Instance norm is GroupNorm with one channel a group, as in the papers' code: it keeps no running statistics.
+# Instance norm is GroupNorm with one channel a group, as in the papers' code: it keeps no running
+# statistics.
 NORMS = {
     'none': None,
     'batchnorm': lambda channels, size: nn.BatchNorm2d(channels),
@@ -58,11 +64,17 @@ ACTIVATIONS = {
     'leakyrelu': partial(nn.LeakyReLU, negative_slope=0.01),
     'swish': nn.SiLU,
 }
-POOLINGS = {'none': None, 'maxpooling': partial(nn.MaxPool2d, 2), 'avgpooling': partial(nn.AvgPool2d, 2)}
+POOLINGS = {
+    'none': None,
+    'maxpooling': partial(nn.MaxPool2d, 2),
+    'avgpooling': partial(nn.AvgPool2d, 2),
+}
 
 
-def _conv_block(channels_in, channels_out, size, kernel=3, extra_padding=0, norm='none', act='relu'):
-    """Convolution that keeps the size (plus extra_padding on each side), norm if any, activation."""
+def _conv_block(
+    channels_in, channels_out, size, kernel=3, extra_padding=0, norm='none', act='relu'
+):
+    """Return a convolution that keeps the size (but for extra_padding), norm if any, activation."""
     layers = [nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2 + extra_padding)]
     if NORMS[norm]:
         layers.append(NORMS[norm](channels_out, size))
@@ -74,8 +86,7 @@ def _halved(size):
 
 
 def _padding_to_32(im_size):
-    """Return the zeros to add on each side so that no side is below 32 pixels, for networks designed for
-    32x32."""
+    """Return the zeros to add on each side so that no side is below the 32 pixels of CIFAR."""
     return max(0, (33 - min(im_size)) // 2)
 
 
@@ -84,29 +95,26 @@ def _padded(im_size, padding):
 
 
 def convnet(
-    channel, num_classes, im_size, width=128, depth=3, act='relu', norm='instancenorm', pooling='avgpooling'
-):
-    """Build a ConvNet of `depth` blocks; its first convolution pads 28x28 to 32x32, as published."""
+    channel, num_classes, im_size, width=128, depth=3, act='relu', norm='instancenorm',
+    pooling='avgpooling',
+):  # fmt: skip
+    """Build a ConvNet of `depth` blocks; the first pads 28x28 to 32x32, as published."""
     padding = 2 if min(im_size) == 28 else 0
-    if depth == 3 and min(im_size) < 16:  # the third norm would see 2x2 pixels, and the images learn nothing
+    # Else the third norm would see 2x2 pixels, and the images learn nothing.
+    if depth == 3 and min(im_size) < 16:
         padding = (17 - min(im_size)) // 2
     size, layers = _padded(im_size, padding), []
     for block in range(depth):
-        layers += _conv_block(
-            width if block else channel,
-            width,
-            size,
-            extra_padding=0 if block else padding,
-            norm=norm,
-            act=act,
-        )
+        channels, extra = (width, 0) if block else (channel, padding)
+        layers += _conv_block(channels, width, size, extra_padding=extra, norm=norm, act=act)
         if POOLINGS[pooling]:
             layers.append(POOLINGS[pooling]())
             size = _halved(size)
     if min(size) == 0:
+        pixels = f'{im_size[0]}x{im_size[1]} pixels'
         raise UserError(
-            f'a ConvNet of depth {depth} halves the image {depth} times, too often for {im_size[0]}x'
-            f'{im_size[1]} pixels; use a shallower one (ConvNetD1, ConvNetD2, …) or a larger --im_size'
+            f'a ConvNet of depth {depth} halves the image {depth} times, too often for {pixels}; '
+            'use a shallower one (ConvNetD1, ConvNetD2, …) or a larger --im_size'
         )
     return Network(nn.Sequential(*layers), width * size[0] * size[1], num_classes)
 
@@ -115,11 +123,9 @@ def mlp(channel, num_classes, im_size):
     """Build two hidden layers of 128 units."""
     hidden = [
         nn.Flatten(),
-        nn.Linear(channel * im_size[0] * im_size[1], 128),
-        nn.ReLU(inplace=True),
-        nn.Linear(128, 128),
-        nn.ReLU(inplace=True),
-    ]
+        nn.Linear(channel * im_size[0] * im_size[1], 128), nn.ReLU(inplace=True),
+        nn.Linear(128, 128), nn.ReLU(inplace=True),
+    ]  # fmt: skip
     return Network(nn.Sequential(*hidden), 128, num_classes)
 
 
@@ -128,28 +134,21 @@ def lenet(channel, num_classes, im_size):
     padding = _padding_to_32(im_size)
     height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in im_size)
     layers = [
-        nn.Conv2d(channel, 6, 5, padding=padding),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
+        nn.Conv2d(channel, 6, 5, padding=padding), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(16 * height * width, 120),
-        nn.ReLU(inplace=True),
-        nn.Linear(120, 84),
-        nn.ReLU(inplace=True),
-    ]
+        nn.Linear(16 * height * width, 120), nn.ReLU(inplace=True),
+        nn.Linear(120, 84), nn.ReLU(inplace=True),
+    ]  # fmt: skip
     return Network(nn.Sequential(*layers), 84, num_classes)
 
 
 def alexnet(channel, num_classes, im_size, norm='none'):
-    """Build the CIFAR AlexNet of the papers: five convolutions (128, 192, 256, 192, 192), three max pools."""
+    """Build the CIFAR AlexNet of the papers: five convolutions, three max pools."""
     padding = _padding_to_32(im_size)
     size, layers, channels = _padded(im_size, padding), [], channel
-    for block, (width, kernel, pool) in enumerate(
-        [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
-    ):
+    blocks = [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
+    for block, (width, kernel, pool) in enumerate(blocks):
         layers += _conv_block(channels, width, size, kernel, 0 if block else padding, norm)
         channels = width
         if pool:
@@ -162,18 +161,11 @@ def vgg11(channel, num_classes, im_size, norm='instancenorm'):
     """Build VGG11 (Simonyan & Zisserman, ICLR 2015) for 32x32 inputs (smaller ones are padded)."""
     padding = _padding_to_32(im_size)
     size, layers, channels = _padded(im_size, padding), [], channel
-    for block, (width, pool) in enumerate(
-        [
-            (64, True),
-            (128, True),
-            (256, False),
-            (256, True),
-            (512, False),
-            (512, True),
-            (512, False),
-            (512, True),
-        ]
-    ):
+    blocks = [
+        (64, True), (128, True), (256, False), (256, True),
+        (512, False), (512, True), (512, False), (512, True),
+    ]  # fmt: skip
+    for block, (width, pool) in enumerate(blocks):
         layers += _conv_block(channels, width, size, 3, 0 if block else padding, norm)
         channels = width
         if pool:
@@ -183,7 +175,10 @@ def vgg11(channel, num_classes, im_size, norm='instancenorm'):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al., CVPR 2016); downsampling by stride or pooling."""
+    """Two 3x3 convolutions and a shortcut (He et al., CVPR 2016).
+
+    stride 2 halves the size: in the first convolution, or by average_pool after it.
+    """
 
     def __init__(self, channels_in, channels_out, stride, norm, average_pool):
         super().__init__()
@@ -203,13 +198,13 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return features (N, channels_out, H / stride, W / stride) of inputs (N, C, H, W)."""
         outputs = self.pool(torch.relu(self.bn1(self.conv1(inputs))))
         return torch.relu(self.bn2(self.conv2(outputs)) + self.downsample(inputs))
 
 
 def resnet18(channel, num_classes, im_size, norm='instancenorm', average_pool=False):
-    """Build ResNet18 with the CIFAR stem (3x3, no max pool); features are named as in torchvision's
-    ResNet."""
+    """Build ResNet18 with the CIFAR stem (3x3, no max pool), named as in torchvision."""
     layers = OrderedDict(
         conv1=nn.Conv2d(channel, 64, 3, padding=1, bias=False),
         bn1=NORMS[norm](64, None),
@@ -227,7 +222,9 @@ def resnet18(channel, num_classes, im_size, norm='instancenorm', average_pool=Fa
             size = _halved(size) if average_pool else ((size[0] + 1) // 2, (size[1] + 1) // 2)
     if average_pool:  # the AP variants keep the last map, as published
         if 0 in size:
-            raise UserError(f'ResNet18_AP halves images three times; {im_size[0]}x{im_size[1]} are too small')
+            raise UserError(
+                f'ResNet18_AP halves images three times; {im_size[0]}x{im_size[1]} are too small'
+            )
         return Network(nn.Sequential(layers), channels * size[0] * size[1], num_classes)
     layers['avgpool'] = nn.AdaptiveAvgPool2d(1)
     return Network(nn.Sequential(layers), channels, num_classes)
@@ -267,8 +264,8 @@ NETWORKS = {
 def redraw(net: nn.Module, generator: torch.Generator) -> None:
     """Write fresh random weights into the tensors of `net`, with PyTorch's default distributions.
 
-    Convolutions and linear layers: weight and bias uniform in ±1/sqrt(fan-in). Norm layers: scale 1, shift 0,
-    running statistics cleared. `generator` lives on the device of `net`.
+    Convolutions and linear layers: weight and bias uniform in ±1/sqrt(fan-in). Norm layers: scale
+    1, shift 0, running statistics cleared. `generator` is on the device of `net`.
     """
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -289,9 +286,9 @@ def make_network(
 ) -> Network:
     """Make a network by its name with random weights.
 
-    channel: C of the images; im_size: (H, W), 8 to 128 pixels; generator: the source of the weights, which
-    also decides the device (None: a CPU generator with seed 0). Raises UserError for an unknown name or a
-    network too deep for im_size.
+    channel: C of the images; im_size: (H, W), 8 to 128 pixels; generator: the source of the
+    weights, which also decides the device (None: on the CPU, seed 0). Raises UserError for an
+    unknown name or a network too deep for im_size.
     """
     if name not in NETWORKS:
         raise UserError(f'unknown network {name!r}; there are: {", ".join(NETWORKS)}')

@@ -1,5 +1,8 @@
-"""The contestants of bench.py. Each has match() (one step, all classes), inner_epoch(), judge_epoch()
-(one epoch of the network that judges) and test() (one pass over the test images), on equal settings."""
+"""The contestants of bench.py, on equal settings.
+
+Each has match() (one step, all classes), inner_epoch(), evaluation_epoch() (of an evaluation
+network) and test() (one pass over the test images).
+"""
 
 import copy
 import importlib
@@ -11,49 +14,52 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from augment import dsa_strategy
-from data import Data
-from device import Rng
-from errors import UserError
-from methods import CLUSTERED, METHODS, textbook
+from dataset.data import Data
+from dataset.readers import dsa_strategy
+from engine.training import TrainStep, evaluation_optimizer, test_accuracy, train_epoch
+from experiment.arguments import flags_of, parse_condensing
+from methods import METHODS, SHELF, textbook
 from methods.sampling import ClusterSampler, UniformSampler
-from training import TrainStep, judge_optimizer, test_accuracy, train_epoch
+from utils import Rng, UserError
 
 
 class Ours:
     """The project's own functions."""
 
     def __init__(self, data: Data, method: str, ipc: int, precision: str, compile: bool):
-        base = {bs: plain for plain, bs in CLUSTERED.items()}.get(method, method)
+        words = f'--method {method} --ipc {ipc} --outer_loop 1 --inner_loop 1 --init noise'.split()
+        args = parse_condensing('', [*words, '--dataset', data.name], SHELF, draw='uniform')
+        args = args.replaced(precision=precision, compile=compile)
         sampler = UniformSampler(data)
-        if base != method:  # clusters of the usual size; which images are in them does not matter here
+        # Clusters of the usual size; which images are in them is the same.
+        if args.draw != 'uniform':
             parts = [index.tensor_split(20) for index in data.indices_class]
             clusters = [dict(enumerate(part.tolist() for part in of_class)) for of_class in parts]
             sampler = ClusterSampler(data, dict(enumerate(clusters)))
         self.data, self.precision, self.compile = data, precision, compile
-        settings = {
-            'model': 'ConvNet', 'ipc': ipc, 'outer_loop': 1, 'inner_loop': 1, 'lr_img': 0.1, 'lr_net': 0.01,
-            'batch_real': 256, 'batch_train': 256, 'init': 'noise', 'dis_metric': 'ours', 'reduce': 'none',
-            'mask_quantile': None, 'level': 'intra', 'overfit': None, 'precision': precision,
-            'compile': compile, 'rng': Rng(data.device, 0, 'bench'),
-            'dsa_strategy': dsa_strategy(data.name) if base == 'DSA' else 'None',
-        }  # fmt: skip
-        self.method = METHODS[method](data, sampler, **settings)
-        self.optimizer = judge_optimizer(self.method.net, 0.01)
-        self.judge_step = TrainStep(self.method.net, self.optimizer, precision, compile)
+        kind, rng = METHODS[args.method], Rng(data.device, 0, 'bench')
+        self.method = kind(data, sampler, rng=rng, **flags_of(kind, args))
+        self.optimizer = evaluation_optimizer(self.method.net, 0.01)
+        self.evaluation_step = TrainStep(self.method.net, self.optimizer, precision, compile)
 
     def match(self):
+        """Take one matching step, all classes."""
         self.method.match()
 
     def inner_epoch(self):
+        """Train the network of the method for its inner loop."""
         self.method.train_network()
 
-    def judge_epoch(self):
+    def evaluation_epoch(self):
+        """Train an evaluation network for one epoch on the synthetic images."""
         method = self.method
         augmentation = method.augmentation if method.augmentation.names else None
-        train_epoch(self.judge_step, method.image_syn, method.label_syn, 256, method.rng, augmentation)
+        train_epoch(
+            self.evaluation_step, method.image_syn, method.label_syn, 256, method.rng, augmentation
+        )
 
     def test(self):
+        """Pass once over the test images."""
         test_accuracy(self.method.net, self.data, self.precision, self.compile)
 
 
@@ -66,7 +72,7 @@ class Textbook(Ours):
     def inner_epoch(self):
         textbook.train_network(self.method)
 
-    def judge_epoch(self):
+    def evaluation_epoch(self):
         textbook.train_network(self.method, self.optimizer)
 
     @torch.no_grad()
@@ -81,7 +87,9 @@ class Textbook(Ours):
 def reference_modules(folder: Path) -> ModuleType:
     """Import utils.py (and its networks.py) of the public reference implementation from folder."""
     if not (folder / 'utils.py').is_file() or not (folder / 'networks.py').is_file():
-        raise UserError(f'{folder} holds no utils.py and networks.py of the public reference implementation')
+        raise UserError(
+            f'{folder} holds no utils.py and networks.py of the public reference implementation'
+        )
     import scipy.ndimage
 
     # Its import of 2019; today's SciPy has rotate one level up.
@@ -103,33 +111,38 @@ def reference_modules(folder: Path) -> ModuleType:
         sys.modules.update(own)
 
 
-REFERENCE_NAMES = ('ParamDiffAug', 'get_network', 'match_loss', 'DiffAugment', 'TensorDataset', 'epoch')
+REFERENCE_NAMES = (
+    'ParamDiffAug', 'get_network', 'match_loss', 'DiffAugment', 'TensorDataset', 'epoch',
+)  # fmt: skip
 
 
 class Reference:
-    """The public reference implementation, its functions called from outside with its own settings."""
+    """The public reference implementation, called from outside with its own settings."""
 
     def __init__(self, data: Data, method: str, ipc: int, folder: Path):
         self.code, self.data, self.ipc, device = reference_modules(folder), data, ipc, data.device
         strategy = dsa_strategy(data.name) if method == 'DSA' else 'None'
         self.args = SimpleNamespace(
-            device=device, dis_metric='ours', batch_train=256, dsa=method == 'DSA', dsa_strategy=strategy,
-            dsa_param=self.code.ParamDiffAug(), dc_aug_param=None,
+            device=device, dis_metric='ours', batch_train=256, dsa=method == 'DSA',
+            dsa_strategy=strategy, dsa_param=self.code.ParamDiffAug(), dc_aug_param=None,
         )  # fmt: skip
-        self.net = self.code.get_network('ConvNet', data.shape[0], data.num_classes, data.shape[1:]).to(
-            device
-        )
+        self.net = self.code.get_network(
+            'ConvNet', data.shape[0], data.num_classes, data.shape[1:]
+        ).to(device)
         self.criterion = nn.CrossEntropyLoss().to(device)
         self.images = data.normalise(data.pixels_train).contiguous()
-        self.image_syn = torch.randn(data.num_classes * ipc, *data.shape, device=device, requires_grad=True)
+        self.image_syn = torch.randn(
+            data.num_classes * ipc, *data.shape, device=device, requires_grad=True
+        )
         self.label_syn = torch.arange(data.num_classes, device=device).repeat_interleave(ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], 0.1, momentum=0.5)
         self.optimizer_net = torch.optim.SGD(self.net.parameters(), 0.01)
-        self.optimizer = judge_optimizer(self.net, 0.01)
+        self.optimizer = evaluation_optimizer(self.net, 0.01)
         test = TensorDataset(data.normalise(data.pixels_test).contiguous(), data.labels_test)
         self.testloader = DataLoader(test, 256, shuffle=False, num_workers=0)
 
     def match(self):
+        """Take one matching step, all classes."""
         loss = torch.tensor(0.0, device=self.data.device)
         params = list(self.net.parameters())
         for c, members in enumerate(self.data.indices_class):
@@ -151,21 +164,33 @@ class Reference:
         loss.item()
 
     def _augment(self, batch, c):
-        # Its way to share parameters, a[:] = a[0], torch no longer allows for one image, which needs none.
+        # Its way to share parameters, a[:] = a[0], torch no longer allows for one image, which
+        # needs none.
         seed = c if len(batch) > 1 else -1
-        return self.code.DiffAugment(batch, self.args.dsa_strategy, seed=seed, param=self.args.dsa_param)
+        return self.code.DiffAugment(
+            batch, self.args.dsa_strategy, seed=seed, param=self.args.dsa_param
+        )
 
     def _epoch(self, optimizer):
         images, labels = copy.deepcopy(self.image_syn.detach()), copy.deepcopy(self.label_syn)
-        loader = DataLoader(self.code.TensorDataset(images, labels), 256, shuffle=True, num_workers=0)
-        self.code.epoch('train', loader, self.net, optimizer, self.criterion, self.args, aug=self.args.dsa)
+        loader = DataLoader(
+            self.code.TensorDataset(images, labels), 256, shuffle=True, num_workers=0
+        )
+        self.code.epoch(
+            'train', loader, self.net, optimizer, self.criterion, self.args, aug=self.args.dsa
+        )
 
     def inner_epoch(self):
+        """Train the network for one epoch on the synthetic images."""
         self._epoch(self.optimizer_net)
 
-    def judge_epoch(self):
+    def evaluation_epoch(self):
+        """Train an evaluation network for one epoch on the synthetic images."""
         self._epoch(self.optimizer)
 
     def test(self):
-        self.code.epoch('test', self.testloader, self.net, None, self.criterion, self.args, aug=False)
+        """Pass once over the test images."""
+        self.code.epoch(
+            'test', self.testloader, self.net, None, self.criterion, self.args, aug=False
+        )
         self.net.train()

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.contestants import Ours, Reference, Textbook
-from compiling import forward_operations
-from data import Data, load
-from device import peak_memory, set_up_device
+from dataset.data import Data, load_dataset
+from engine.device import peak_memory, set_up_device
+from experiment.compiling import forward_operations
 from networks import make_network
 from utils import silence
 
-QUANTITIES = ('match', 'inner_epoch', 'judge_epoch', 'test')
+QUANTITIES = ('match', 'inner_epoch', 'evaluation_epoch', 'test')
 SECONDS = 30  # a quantity is repeated at least twice, and no more once it has taken so long
 
 
@@ -38,13 +38,13 @@ def timed(function, device: torch.device) -> float:
 
 
 def child(pipe, name, method, ipc, options):
-    """Measure one contestant and send {quantity: {first, seconds}, peak_memory_mib} through pipe."""
+    """Measure one contestant; send {quantity: {first, seconds}, peak_memory_mib} through pipe."""
     silence()
     if name.startswith('ours'):
         device = set_up_device(options['device'], name.split()[1])
     else:  # as it comes: without our way of setting up the allocator
         device = torch.device(options['device'])
-    data = load(options['dataset'], options['data_path'], device=device)
+    data = load_dataset(options['dataset'], options['data_path'], device=device)
     contestant = make(name, data, method, ipc, options['reference'], options['compile'])
     result = {}
     for quantity in options['quantities']:
@@ -57,7 +57,7 @@ def child(pipe, name, method, ipc, options):
 
 
 def measure(name: str, method: str, ipc: int, options: dict) -> dict:
-    """Run child() in a new process and return what it sends; raises RuntimeError if it dies."""
+    """Run child() in a new process and return what it sends; raise RuntimeError if it dies."""
     context = multiprocessing.get_context('spawn')
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=child, args=(sender, name, method, ipc, options))
@@ -71,34 +71,39 @@ def measure(name: str, method: str, ipc: int, options: dict) -> dict:
         process.join()
 
 
-def rates(device: torch.device) -> dict[str, float]:
-    """Return operations a second, by precision, and bytes a second of a copy.
+def rates(device: torch.device, precisions) -> dict[str, float]:
+    """Return operations a second of fp32 and of these precisions, and bytes a second of a copy.
 
     The better of a large matrix product and a large convolution counts: libraries differ at them.
     """
     result = {}
-    kinds = {'fp32': torch.float32, 'bf16': torch.bfloat16}
-    if device.type == 'cuda':
-        kinds['tf32'] = torch.float32
-    for precision, dtype in kinds.items():
+    precisions = {'fp32', *precisions, *(['tf32'] if device.type == 'cuda' else [])}
+    for precision in sorted(precisions):
+        dtype = torch.bfloat16 if precision == 'bf16' else torch.float32
         set_up_device(str(device), precision)
         matrix = torch.randn(4096, 4096, device=device).to(dtype)
         images, kernels = matrix.view(256, 256, 16, 16), matrix[:144].reshape(256, 256, 3, 3)
         seconds = [
             min(timed(f, device) for _ in range(4))
-            for f in (partial(torch.mm, matrix, matrix), partial(F.conv2d, images, kernels, padding=1))
+            for f in (
+                partial(torch.mm, matrix, matrix),
+                partial(F.conv2d, images, kernels, padding=1),
+            )
         ]
         result[precision] = max(2 * 4096**3 / seconds[0], 2 * 256**4 * 9 / seconds[1])
     block, target = (torch.zeros(2**26, device=device) for _ in range(2))
-    result['copy'] = 2 * 4 * 2**26 / min(timed(lambda: target.copy_(block), device) for _ in range(4))
+    result['copy'] = (
+        2 * 4 * 2**26 / min(timed(lambda: target.copy_(block), device) for _ in range(4))
+    )
     return result
 
 
 def work_of_a_step(data: Data, ipc: int) -> tuple[float, float]:
-    """Return the matrix operations of one matching step, and the bytes it moves if no two layers are fused.
+    """Return the matrix operations of one matching step, and the bytes that it moves.
 
-    A real image costs three forward passes (one forward, two backward), a synthetic one nine: three for its
-    gradient, three for the directional derivative, three back. Every pass reads and writes each layer once.
+    A real image costs three forward passes: one forward, two backward. A synthetic one costs nine:
+    three for its gradient, three for the directional derivative, three back. Every pass reads and
+    writes each layer once, as if no two layers were fused.
     """
     net, traffic = make_network('ConvNet', data.shape[0], data.num_classes, data.shape[1:]), []
 

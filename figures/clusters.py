@@ -1,6 +1,6 @@
 """Draw the clusters of one class: its real images, a row a cluster, and the t-SNE of its features.
 
-python -m figures.clusters --dataset Digits --layer_idx 3 --num_cluster 5 --class_idx 3 --out clusters.png
+python -m figures.clusters --dataset Digits --layer_idx 3 --num_cluster 5 --out clusters.png
 """
 
 from pathlib import Path
@@ -9,38 +9,40 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
-from clusters import cluster_path, read_clusters
-from data import Data, load
-from device import set_up_device
-from errors import UserError
-from extractor import extractor_path, layer_features, load_extractor
-from figures.style import plt, save, tile
-from flags import add_clusters, base_parser, natural
-from storage import file_hash
-from utils import Arguments, parse, script
+from dataset.data import Data, load_dataset
+from engine.device import set_up_device
+from experiment.arguments import Arguments, parse
+from experiment.files import file_hash
+from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
+from features.clusters import cluster_path, read_clusters
+from features.extractor import extractor_path, layer_features, load_extractor
+from figures.style import plt, save_figure, tile
+from utils import UserError, script
 
 PER_ROW, MAX_ROWS = 12, 10
 
 
 def montage(data: Data, members: list[list[int]]) -> np.ndarray:
-    """Return (H, W, 3): the first images of each cluster, those nearest to its centre, a row a cluster."""
+    """Return (H, W, 3): the images of each cluster nearest to its centre, a row a cluster."""
     chosen = [torch.tensor(part[:PER_ROW], device=data.device) for part in members[:MAX_ROWS]]
     return tile([data.pixels_train[index].float().cpu() / 255 for index in chosen])
 
 
-def draw(
+def draw_clusters(
     data: Data, members: list[list[int]], features: torch.Tensor, title: str, out: Path, seed: int
 ) -> None:
     """Write both panels to out; features (N, D) are in the order of the members."""
-    points = TSNE(perplexity=min(30, (len(features) - 1) / 3), random_state=seed % 2**32).fit_transform(
-        features.numpy()
-    )
+    points = TSNE(
+        perplexity=min(30, (len(features) - 1) / 3), random_state=seed % 2**32
+    ).fit_transform(features.numpy())
     label = torch.cat([torch.full((len(part),), j) for j, part in enumerate(members)])
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout='constrained')
     picture, shown = montage(data, members), range(min(len(members), MAX_ROWS))
     left.imshow(picture, interpolation='nearest')
     height = len(picture) / len(shown)
-    left.set_yticks([height * (j + 0.5) for j in shown], [f'{j} ({len(members[j])})' for j in shown])
+    left.set_yticks(
+        [height * (j + 0.5) for j in shown], [f'{j} ({len(members[j])})' for j in shown]
+    )
     left.set_ylabel('cluster (members)')
     left.set_title(f'{title}: images nearest to each centre', fontsize=10)
     right.scatter(*points.T, c=label, cmap='tab20', s=8)
@@ -50,37 +52,40 @@ def draw(
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 def clusters_of(data: Data, args: Arguments) -> tuple[list[list[int]], torch.Tensor]:
-    """Return the clusters of the class that the flags name, and the features (N, D) of their members in
-    order."""
+    """Return the clusters of the class that the flags name, and their members' features (N, D)."""
     if args.class_idx >= data.num_classes:
-        raise UserError(f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}')
+        raise UserError(
+            f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}'
+        )
     weights = extractor_path(args.cluster_path, data, args.extractor)
     net, _ = load_extractor(weights, data)
     path = cluster_path(args.cluster_path, data, args.num_cluster, args.layer_idx, args.norm)
-    members = [
-        part for part in read_clusters(path, data, file_hash(weights))[args.class_idx].values() if part
-    ]
+    of_class = read_clusters(path, data, file_hash(weights))[args.class_idx]
+    members = [part for part in of_class.values() if part]
     index = torch.tensor([i for part in members for i in part], device=data.device)
     return members, layer_features(net, data, args.precision, index)[args.layer_idx]
 
 
 @script
 def main(argv=None):
-    parser = base_parser(__doc__)
-    add_clusters(parser)
-    parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
+    """Draw the figure that the command line asks for."""
+    parser = Parser(__doc__, (*DATA, *CLUSTERS, *COMPUTE))
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+        '--class_idx', type=natural, default=0, help='the class (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
-    data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
+    device = set_up_device(args.device, args.precision)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device)
     members, features = clusters_of(data, args)
     title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
-    draw(data, members, features, title, args.out, args.seed)
+    draw_clusters(data, members, features, title, args.out, args.seed)
 
 
 if __name__ == '__main__':

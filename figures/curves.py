@@ -1,54 +1,48 @@
-"""Draw what runs logged: matching loss or gradient norms over the iterations, accuracy over the minutes paid.
+"""Draw what runs logged: loss or gradient norms over iterations, accuracy over minutes.
 
-python -m figures.curves loss results/DC_* results/BS_* --out loss.png
-python -m figures.curves norms results/DC_* results/BS_* --out norms.png
-python -m figures.curves accuracy results/DC_* results/BS_* --out accuracy.png
+    python -m figures.curves loss results/DC_* results/BS_* --out loss.png
+    python -m figures.curves norms results/DC_* results/BS_* --out norms.png
+    python -m figures.curves accuracy results/DC_* results/BS_* --out accuracy.png
 
-Runs of one experiment (method and sampler; or the flag of --by) are one line: their mean, in a band from the
-least to the greatest when they are several seeds or sets. If experiments share a name, what differs is added.
+Runs of one experiment (method and draw, or the flag of --by) are one line: their mean. If they are
+several seeds or sets, a band reaches from the least to the greatest. If experiments share a name,
+what differs is added.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
-from figures.style import colors_of, plt, save
-from flags import Parser, positive
-from report.networks import differing
-from report.summary import CLUSTER_FLAGS, other_settings, settings_of
-from storage import label_of
-from utils import script
+from experiment.flags import FLAGS, Parser, positive
+from experiment.result import differing, experiment_of, label_of
+from figures.style import colors_of, plt, save_figure
+from report.kept import read_log
+from utils import UserError, script
 
-SHORT = {'num_cluster': 'k', 'layer_idx': 'layer'}
 SIDES = {'grad_norm_real': 'real batch', 'grad_norm_syn': 'synthetic batch'}
 
 
 def read_records(folder: Path) -> tuple[dict, dict[int, list[dict]]]:
-    """Return the arguments of a run and its records of iterations by set. Raises UserError if it has none."""
+    """Return the arguments of a run and its records by set; raise UserError if it lacks them."""
     try:
         args = json.loads((folder / 'args.json').read_text())
-        lines = (folder / 'log.jsonl').read_text().splitlines()
-        if not lines[-1].endswith('}'):  # a run that is being written may end in half a line
-            lines.pop()
-        records = [json.loads(line) for line in lines]
+        records = read_log(folder, partial=True)
         shared_settings(args)
     except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{folder} is no run with args.json and log.jsonl ({error})') from error
+        raise UserError(f'{folder} is no run with args.json and a log ({error})') from error
     sets = {}
     for record in records:
-        if 'loss' in record or record.get('accs'):
+        if 'accs' not in record or record['accs']:
             sets.setdefault(record['exp'], []).append(record)
     if not sets:
-        raise UserError(f'{folder}/log.jsonl holds no iteration and no evaluation')
+        raise UserError(f'{folder}: its log holds no iteration and no evaluation')
     return args, sets
 
 
 def iterations(records: list[dict]) -> list[dict]:
     """Return the records of iterations, without those of evaluations."""
-    return [record for record in records if 'loss' in record]
+    return [record for record in records if 'accs' not in record]
 
 
 def smooth(values: list[float], window: int) -> np.ndarray:
@@ -61,27 +55,26 @@ def smooth(values: list[float], window: int) -> np.ndarray:
 
 def shared_settings(args: dict) -> dict[str, str]:
     """Return the settings of a run that seeds and sets of one experiment share, as text."""
-    others = dict(part.split('=', 1) for part in other_settings(args.get('run_name', ''), args).split())
-    settings = settings_of(args) | others
-    return {
-        key: value for key, value in settings.items() if key not in ('method', 'seed', 'precision', 'other')
-    }
+    settings = {'dataset': Path(args['dataset']).stem, 'ipc': args['ipc']} | experiment_of(args)
+    return {key: str(value) for key, value in settings.items()}
 
 
 def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
     """Return {label: [records of a set, …]} of the runs."""
-    experiments, runs = {}, {}
+    experiments, runs, found = {}, {}, False
     for folder in folders:
         args, sets = read_records(folder)
         settings = shared_settings(args)
-        if by and by not in args:
-            raise UserError(f'{folder}/args.json has no {by!r}, so --by {by} cannot tell it apart')
-        has_it = by and (by not in CLUSTER_FLAGS or settings[by])  # uniform batches have no clusters
-        label = f'{SHORT.get(by, by)} {args[by]}' if has_it else label_of(args)
+        has_it = bool(by) and by in args  # uniform batches have no clusters to tell them apart
+        found |= has_it
+        label = f'{FLAGS[by].short or by} {args[by]}' if has_it else label_of(args)
         experiments.setdefault(label, []).append(settings)
         runs.setdefault((label, tuple(settings.items())), []).extend(sets.values())
+    if by and not found:
+        raise UserError(f'no run has a flag {by!r}, so --by {by} cannot tell them apart')
     if by:
-        runs = dict(sorted(runs.items(), key=lambda item: (len(item[0][0]), item[0])))  # 5 before 10
+        # By length first: 5 before 10.
+        runs = dict(sorted(runs.items(), key=lambda item: (len(item[0][0]), item[0])))
     return {
         label + differing(dict(settings), experiments[label]): sets
         for (label, settings), sets in runs.items()
@@ -89,7 +82,7 @@ def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
 
 
 def draw_lines(axis, groups: dict, value, window: int) -> None:
-    """Draw value(record) of every group over the iterations, smoothed; several sets become a band."""
+    """Draw value(record) of every group over the iterations, smoothed; several sets give a band."""
     colors = colors_of(list(groups))
     for label, sets in groups.items():
         length = min(len(records) for records in sets)
@@ -97,7 +90,9 @@ def draw_lines(axis, groups: dict, value, window: int) -> None:
         steps = [record['iteration'] for record in sets[0][:length]]
         axis.plot(steps, lines.mean(0), color=colors[label], label=label, linewidth=1.4)
         if len(sets) > 1:
-            axis.fill_between(steps, lines.min(0), lines.max(0), color=colors[label], alpha=0.2, linewidth=0)
+            axis.fill_between(
+                steps, lines.min(0), lines.max(0), color=colors[label], alpha=0.2, linewidth=0
+            )
     axis.spines[['top', 'right']].set_visible(False)
     axis.margins(x=0.01)
 
@@ -108,7 +103,7 @@ def draw_loss(groups: dict, window: int, out: Path) -> None:
     draw_lines(axis, groups, lambda record: record['loss'], window)
     axis.set(xlabel='iteration', ylabel='matching loss, a class and step')
     axis.legend(frameon=False)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 def draw_norms(groups: dict, window: int, out: Path) -> None:
@@ -116,13 +111,17 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
     names = list(next(iter(groups.values()))[0][0]['grad_norm_real'])[:-1]  # without the classifier
     if not names:
         raise UserError('the network of these runs has one weight only: no convolution to draw')
+    size = 3.2 * len(names), 4.8
     figure, axes = plt.subplots(
-        2, len(names), figsize=(3.2 * len(names), 4.8), squeeze=False, sharex=True, layout='constrained'
+        2, len(names), figsize=size, squeeze=False, sharex=True, layout='constrained'
     )
     for row, (side, title) in zip(axes, SIDES.items(), strict=True):
         for block, (axis, name) in enumerate(zip(row, names, strict=True)):
             draw_lines(
-                axis, groups, lambda record, side=side, name=name: record[side].get(name, np.nan), window
+                axis,
+                groups,
+                lambda record, side=side, name=name: record[side].get(name, np.nan),
+                window,
             )
             axis.set_title(f'{title}, block {block}', fontsize=10)
     for axis in axes[-1]:
@@ -130,12 +129,14 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
     axes[0, 0].set_ylabel('gradient L2 norm')
     axes[1, 0].set_ylabel('gradient L2 norm')
     lines = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*lines, loc='outside upper center', ncols=min(len(groups), 2 * len(names)), frameon=False)
-    save(figure, out)
+    figure.legend(
+        *lines, loc='outside upper center', ncols=min(len(groups), 2 * len(names)), frameon=False
+    )
+    save_figure(figure, out)
 
 
 def draw_accuracy(groups: dict, window: int, out: Path) -> None:
-    """Write accuracy over minutes of condensing to out: a point an evaluation, ± the std of its networks."""
+    """Write accuracy over minutes of condensing to out: a point ± std an evaluation."""
     figure, axis = plt.subplots(figsize=(6, 3.6), layout='constrained')
     colors = colors_of(list(groups))
     for label, sets in groups.items():
@@ -147,15 +148,13 @@ def draw_accuracy(groups: dict, window: int, out: Path) -> None:
                     values = 100 * np.array(next(iter(record['accs'].values())))
                     points.append((minutes, values.mean(), values.std()))
             if points:
-                x, y, error = zip(*points, strict=True)
+                style = {'color': colors[label], 'marker': 'o', 'capsize': 3, 'linewidth': 1.2}
                 name = label if number == 0 else None
-                axis.errorbar(
-                    x, y, error, color=colors[label], marker='o', capsize=3, linewidth=1.2, label=name
-                )
+                axis.errorbar(*zip(*points, strict=True), label=name, **style)
     axis.set(xlabel='minutes of condensing', ylabel='test accuracy, %')
     axis.spines[['top', 'right']].set_visible(False)
     axis.legend(frameon=False)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 LOGGED = {'loss': 'loss', 'norms': 'grad_norm_real'}  # what a figure needs of every iteration
@@ -164,23 +163,29 @@ FIGURES = {'loss': draw_loss, 'norms': draw_norms, 'accuracy': draw_accuracy}
 
 @script
 def main(argv=None):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Draw the figure that the command line asks for."""
+    parser = Parser(__doc__)
     parser.add_argument('figure', choices=FIGURES)
     parser.add_argument('runs', nargs='+', type=Path, help='folders of runs')
-    parser.add_argument('--by', help='tell runs apart by this flag, e.g. num_cluster (default: by method)')
+    parser.add_argument(
+        '--by', help='tell runs apart by this flag, e.g. num_cluster (default: by method)'
+    )
     parser.add_argument(
         '--window', type=positive, default=25, help='iterations to average over (default: 25)'
     )
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parser.parse_args(argv)
     groups = group(args.runs, args.by)
     if args.figure in LOGGED:
-        groups = {label: [iterations(records) for records in sets] for label, sets in groups.items()}
+        groups = {
+            label: [iterations(records) for records in sets] for label, sets in groups.items()
+        }
+        needed = LOGGED[args.figure]
         for label, sets in groups.items():
-            if not all(records and LOGGED[args.figure] in records[0] for records in sets):
-                raise UserError(f'{label} logged no {LOGGED[args.figure]}; draw {args.figure} without it')
+            if not all(records and needed in records[0] for records in sets):
+                raise UserError(f'{label} logged no {needed}; draw {args.figure} without it')
     FIGURES[args.figure](groups, args.window, args.out)
 
 

@@ -1,6 +1,6 @@
-"""Draw one class in the extractor's features by t-SNE: its real images, and the condensed ones of each set.
+"""Draw one class in the extractor's features by t-SNE: real images, and those of each set.
 
-python -m figures.embedding results/DC_*/res_*.pt results/BS_*/res_*.pt --class_idx 8 --out tsne.png
+python -m figures.embedding results/DC_*/res_*.pt results/BS_*/res_*.pt --out tsne.png
 """
 
 from pathlib import Path
@@ -9,45 +9,51 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
-from data import Data, load
-from device import set_up_device
-from errors import UserError
-from extractor import extractor_path, features_of, load_extractor
-from figures.style import colors_of, plt, save
-from flags import add_clusters, base_parser, natural, positive
-from storage import label_of, load_result
-from utils import Arguments, parse, script
+from dataset.data import Data, load_dataset
+from engine.device import set_up_device
+from experiment.arguments import Arguments, parse
+from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural, positive
+from experiment.result import label_of, load_result
+from features.extractor import extractor_path, features_of, load_extractor
+from figures.style import colors_of, plt, save_figure
+from utils import UserError, script
 
 
 def images_of(files: list[Path], data: Data, c: int) -> dict[str, torch.Tensor]:
-    """Return {label: images (n, C, H, W)} of class c, all sets of the files of one label together."""
+    """Return {label: images (n, C, H, W)} of class c, all sets of files of one label together."""
     groups = {}
     for path in files:
         result = load_result(path)
         for images, labels in result['data']:
-            if tuple(images.shape[1:]) != data.shape:
-                raise UserError(
-                    f'{path} holds images {tuple(images.shape[1:])}, but {data.name} has {data.shape}'
-                )
+            shape = tuple(images.shape[1:])
+            if shape != data.shape:
+                raise UserError(f'{path} holds images {shape}, but {data.name} has {data.shape}')
             label = label_of(result.get('args', {}))
             groups.setdefault(label, []).append(images[labels == c].float())
     return {label: torch.cat(parts).to(data.device) for label, parts in groups.items()}
 
 
-def embed(data: Data, sets: dict[str, torch.Tensor], args: Arguments) -> tuple[np.ndarray, list[int]]:
-    """Return points (n, 2) of the real images of the class and of all sets, and the number of each."""
+def points_of(
+    data: Data, sets: dict[str, torch.Tensor], args: Arguments
+) -> tuple[np.ndarray, list[int]]:
+    """Return points (n, 2) of the class's real images, then of all sets, and the number of each."""
     weights = extractor_path(args.cluster_path, data, args.extractor)
     net, _ = load_extractor(weights, data)
     real = data.images(data.indices_class[args.class_idx][: args.num_real])
-    parts = [features_of(net, images, args.precision)[args.layer_idx] for images in (real, *sets.values())]
+    parts = [
+        features_of(net, images, args.precision)[args.layer_idx]
+        for images in (real, *sets.values())
+    ]
     features = torch.cat(parts).numpy()
     perplexity = min(30, (len(features) - 1) / 3)
     points = TSNE(perplexity=perplexity, random_state=args.seed % 2**32).fit_transform(features)
     return points, [len(part) for part in parts]
 
 
-def draw(points: np.ndarray, counts: list[int], labels: list[str], title: str, out: Path) -> None:
-    """Write the scatter to out: real images as small grey points, each set in the colour of its method."""
+def draw_embedding(
+    points: np.ndarray, counts: list[int], labels: list[str], title: str, out: Path
+) -> None:
+    """Write the scatter to out: real images in grey, each set in the colour of its method."""
     parts = np.split(points, np.cumsum(counts)[:-1])
     figure, axis = plt.subplots(figsize=(5.2, 4.4), layout='constrained')
     axis.scatter(*parts[0].T, s=6, color='0.75', label='real')
@@ -59,27 +65,35 @@ def draw(points: np.ndarray, counts: list[int], labels: list[str], title: str, o
     axis.set_title(title, fontsize=10)
     axis.spines[:].set_visible(False)
     axis.legend(frameon=False)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 @script
 def main(argv=None):
-    parser = base_parser(__doc__)
-    add_clusters(parser)
+    """Draw the figure that the command line asks for."""
+    parser = Parser(__doc__, (*DATA, *CLUSTERS, *COMPUTE))
     parser.add_argument('files', nargs='+', type=Path, help='result files')
-    parser.add_argument('--class_idx', type=natural, default=0, help='the class (default: %(default)s)')
-    parser.add_argument('--num_real', type=positive, default=1000, help='real images (default: %(default)s)')
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png, and .pdf beside it)'
+        '--class_idx', type=natural, default=0, help='the class (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--num_real', type=positive, default=1000, help='real images (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
-    data = load(args.dataset, args.data_path, args.im_size, set_up_device(args.device, args.precision))
+    device = set_up_device(args.device, args.precision)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device)
     if args.class_idx >= data.num_classes:
-        raise UserError(f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}')
+        raise UserError(
+            f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}'
+        )
     sets = images_of(args.files, data, args.class_idx)
-    points, counts = embed(data, sets, args)
-    title = f'{data.name}, class {data.class_names[args.class_idx]}, features of layer {args.layer_idx}'
-    draw(points, counts, list(sets), title, args.out)
+    points, counts = points_of(data, sets, args)
+    name = data.class_names[args.class_idx]
+    title = f'{data.name}, class {name}, features of layer {args.layer_idx}'
+    draw_embedding(points, counts, list(sets), title, args.out)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,7 @@
-"""What all figures share: colours that the colour-blind can tell apart (Okabe & Ito, 2008), tiles, saving."""
+"""What all figures share: colours, tiles, saving.
+
+The colour-blind can tell the colours apart (Okabe & Ito, 2008).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +11,7 @@ import numpy as np
 import torch
 from matplotlib.colors import to_hex
 
-from errors import UserError
+from utils import UserError
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
@@ -20,8 +23,8 @@ FIXED = dict(zip(('DC', 'BS', 'DSA', 'BS-DSA', 'BS stratified'), OKABE_ITO, stri
 def colors_of(labels: list[str]) -> dict[str, str]:
     """Return a colour for each label.
 
-    The same one in every figure for a method; from light to dark for labels that end in a number (k 5, k 10);
-    else the next free one.
+    A method has the same one in every figure. Labels that end in a number (k 5, k 10) go from light
+    to dark. Any other label has the next free one.
     """
     taken = {label: FIXED[label] for label in labels if label in FIXED}
     scale = [label for label in labels if label not in taken and label[-1:].isdigit()]
@@ -46,10 +49,10 @@ def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
     return torch.cat(lines, dim=1).permute(1, 2, 0).numpy()
 
 
-def save(figure, out: Path) -> None:
-    """Write figure to out, in the format that its name says, and close it; beside a PNG also as PDF, vectors.
+def save_figure(figure, out: Path) -> None:
+    """Write figure to out, in the format that its name says (none: PNG), and close it.
 
-    A name without an ending means PNG. Raises UserError if that fails.
+    A name that ends in .pdf or .svg gives vectors. Raises UserError if that fails.
     """
     if not out.name:
         raise UserError(f'--out {out} is a folder; name the picture to write')
@@ -57,8 +60,6 @@ def save(figure, out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=150)
-        if out.suffix == '.png':
-            figure.savefig(out.with_suffix('.pdf'), dpi=150)
     except (OSError, ValueError) as error:
         raise UserError(f'{out} cannot be written ({error})') from error
     finally:

@@ -1,31 +1,33 @@
-"""The shelf of methods: one idea a file, one row of METHODS a method (see README, "Add a method")."""
+"""The shelf of methods: one idea a file, one row of METHODS a method (README, "Add a method").
 
-import inspect
+A method is built from (data, sampler, *, keywords named like flags, rng) and has .synset. If it has
+.step(pause), .state_dict() and .load_state_dict(), it is iterated and resumed. DEFAULTS holds its
+own defaults: values, or functions of the other flags whose docstring is their help. EPOCHS_ON_ALL:
+epochs that it trains a network on all images first, which --compile auto counts as work.
+"""
 
-from methods.batch_sampling import cluster_sampler
-from methods.coreset import CORESETS
-from methods.distribution import DistributionMatching
-from methods.gradient import GradientMatching, SiameseGradientMatching
-from methods.unrolled import DatasetDistillation
+from experiment.arguments import Shelf
+from methods.coresets import Coreset, Forgetting, Herding, KCenter, KMeansCentres
+from methods.dataset_distillation import DatasetDistillation
+from methods.distance import DISTANCES
+from methods.distribution_matching import DistributionMatching
+from methods.gradient_matching import GradientMatching, SiameseGradientMatching
+from methods.mean import ClassMean
+from methods.reduction import REDUCTIONS
+from methods.sampling import DRAWS, cluster_sampler
 
 METHODS = {
     'DC': GradientMatching,
     'DSA': SiameseGradientMatching,
     'DM': DistributionMatching,
     'DD': DatasetDistillation,
-    'BS': GradientMatching,
-    'BS-DSA': SiameseGradientMatching,
-    'BS-DM': DistributionMatching,
-    'BS-DD': DatasetDistillation,
-    **CORESETS,
+    'mean': ClassMean,
+    'random': Coreset,
+    'herding': Herding,
+    'kcenter': KCenter,
+    'kmeans': KMeansCentres,
+    'forgetting': Forgetting,
 }
-# The same methods on batches from clusters.
-CLUSTERED = {'DC': 'BS', 'DSA': 'BS-DSA', 'DM': 'BS-DM', 'DD': 'BS-DD'}
-
-
-def taken_flags() -> dict[str, set[str]]:
-    """Return, for each method, the flags that it or its sampler takes."""
-    taken = {name: set(inspect.signature(method).parameters) for name, method in METHODS.items()}
-    for name in CLUSTERED.values():
-        taken[name] |= set(inspect.signature(cluster_sampler).parameters)
-    return taken
+# What main.py and main_BS.py condense with: any method, on batches of any draw.
+TABLES = {'dis_metric': DISTANCES, 'reduce': REDUCTIONS, 'draw': DRAWS}
+SHELF = Shelf(METHODS, TABLES, cluster_sampler)

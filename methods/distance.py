@@ -1,16 +1,26 @@
-"""Distances between the gradients of a synthetic and a real batch, each a list of one tensor a parameter.
+"""Distances between the gradients of a synthetic and a real batch.
 
-D(A, B) = Σ_layers Σ_out (1 − A_i·B_i / (‖A_i‖‖B_i‖ + 1e-6))      (`ours`: DC, arXiv 2006.05929, equation 10)
+    D(A, B) = Σ_layers Σ_out (1 − A_i·B_i / (‖A_i‖‖B_i‖ + 1e-6))
+
+This is `ours` (DC, arXiv 2006.05929, equation 10). A gradient is a list of one tensor a parameter.
 """
 
 import torch
 
-from errors import UserError
 from methods.reduction import REDUCTIONS
+from utils import UserError
+
+
+def mean_over_classes(gradients: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+    """Return the mean of gradients, each one tensor a parameter: the gradient of all classes."""
+    return [torch.stack(grads).mean(0) for grads in zip(*gradients, strict=True)]
 
 
 def match_ours(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
-    """Sum 1 - cosine over all output nodes of all weights (DC, equation 10); 1-D parameters count 0."""
+    """Sum 1 - cosine over all output nodes of all weights (DC, equation 10).
+
+    Parameters of one dimension count 0.
+    """
     distance = torch.zeros((), device=grads_syn[0].device, dtype=grads_syn[0].dtype)
     for syn, real in zip(grads_syn, grads_real, strict=True):
         if syn.ndim > 1:
@@ -31,8 +41,10 @@ def match_cos(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> 
     return 1 - (syn @ real) / (syn.norm() * real.norm() + 1e-6)
 
 
-def match_angle_magnitude(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
-    """Add to match_ours the length of the difference of each output node (after arXiv 2208.00311)."""
+def match_angle_magnitude(
+    grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]
+) -> torch.Tensor:
+    """Add to match_ours the length of each output node's difference (after arXiv 2208.00311)."""
     distance = match_ours(grads_syn, grads_real)
     for syn, real in zip(grads_syn, grads_real, strict=True):
         if syn.ndim > 1:
@@ -49,11 +61,13 @@ DISTANCES = {
 
 
 def reduced_distance(dis_metric: str, reduce: str, mask_quantile: float | None):
-    """Return the distance of this name between gradients reduced first: (synthetic, real) -> scalar.
+    """Return the distance of this name between reduced gradients: (synthetic, real) -> scalar.
 
-    Raises UserError if there is a mask_quantile but no mask, or the other way round.
+    Raises UserError if there is a mask_quantile but no mask, or a mask but no mask_quantile.
     """
     if (mask_quantile is not None) != (reduce == 'mask'):
-        raise UserError(f'--mask_quantile {mask_quantile} with --reduce {reduce}: the one needs the other')
+        raise UserError(
+            f'--mask_quantile {mask_quantile} with --reduce {reduce}: the one needs the other'
+        )
     distance = DISTANCES[dis_metric]
     return lambda *grads: distance(*REDUCTIONS[reduce](*grads, mask_quantile))

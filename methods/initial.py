@@ -2,25 +2,35 @@
 
 import torch
 
-from data import Data
-from device import Rng
-from errors import UserError
+from dataset.data import Data
 from methods.sampling import UniformSampler
+from utils import Rng, UserError
+
+
+def check_ipc(data: Data, ipc: int) -> None:
+    """Raise UserError if a class has fewer than ipc images to choose from."""
+    smallest = min(len(members) for members in data.indices_class)
+    if ipc > smallest:
+        raise UserError(
+            f'--ipc {ipc} is more than the smallest class of {data.name} has ({smallest} images)'
+        )
 
 
 def initial_images(data: Data, ipc: int, init: str, rng: Rng) -> torch.Tensor:
-    """Draw (K * I, C, H, W): for init 'noise' N(0, 1) in normalised space, for 'real' random training images.
+    """Draw (K * I, C, H, W): 'noise' N(0, 1) in normalised space, 'real' random training images.
 
     Raises UserError when a class has fewer than ipc images and init is 'real'.
     """
     if init == 'noise':
         shape = (data.num_classes * ipc, *data.shape)
-        return torch.randn(shape, generator=rng.device, device=rng.device.device)
+        return torch.randn(shape, generator=rng.generator, device=rng.generator.device)
     smallest = min(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
-    if len(data.indices_class[smallest]) < ipc:
+    num = len(data.indices_class[smallest])
+    if num < ipc:
+        name = data.class_names[smallest]
         raise UserError(
-            f'--init real needs {ipc} images in every class, but class {data.class_names[smallest]!r} has '
-            f'{len(data.indices_class[smallest])}; use a smaller --ipc or --init noise'
+            f'--init real needs {ipc} images in every class, but class {name!r} has {num}; '
+            'use a smaller --ipc or --init noise'
         )
     sampler = UniformSampler(data)
     return torch.cat([data.images(sampler.draw(c, ipc, rng)) for c in range(data.num_classes)])

@@ -1,18 +1,23 @@
-"""Samplers decide which real images a matching step sees.
+"""Samplers decide which real images of a class a step sees; batch sampling (BS) is one of them.
 
-A sampler is `draw(c, num, rng, iteration) -> indices` into the training set, at most num images of class c,
-on the device and without waiting for it. It keeps no state, so a run is repeated by its random streams alone.
+A sampler is `draw(c, num, rng, iteration) -> indices` into the training set: at most num images of
+class c. It is on the device and does not wait for it. It keeps no state: random streams repeat a
+run.
+
+    python main_BS.py --layer_idx 3 --num_cluster 20 --ipc 10             # published: 42.8 ± 0.6 %
 """
 
 import torch
 
-from data import Data
-from device import Rng
+from dataset.data import Data
+from experiment.arguments import Arguments, flags_of
+from features.clusters import ensure_clusters, read_clusters
+from utils import Rng
 
 
 def _some(members: torch.Tensor, num: int, rng: Rng) -> torch.Tensor:
     """Return min(num, len(members)) different members in random order."""
-    order = torch.randperm(len(members), generator=rng.device, device=members.device)
+    order = torch.randperm(len(members), generator=rng.generator, device=members.device)
     return members[order[:num]]
 
 
@@ -28,7 +33,10 @@ class UniformSampler:
 
 
 def shares(sizes: list[int], num: int, least: int = 0) -> list[int]:
-    """Split num in proportion to sizes, by largest remainders; at least `least` each, at most the size."""
+    """Split num in proportion to sizes, by largest remainders.
+
+    A share is at least `least` and at most its size.
+    """
     num = min(num, sum(sizes))
     exact = [num * size / sum(sizes) for size in sizes]
     parts = [min(size, max(least, int(share))) for size, share in zip(sizes, exact, strict=True)]
@@ -39,15 +47,10 @@ def shares(sizes: list[int], num: int, least: int = 0) -> list[int]:
 
 
 class ClusterSampler:
-    """Draw the batch of a class from its clusters (batch sampling, BS).
+    """Draw the batch of a class from its clusters: one of DRAWS.
 
-    clusters: {class: {cluster: [indices, nearest to the centre first]}}; mix: the last iteration with cluster
-    batches, uniform batches after it (None: never). draw says how:
-    `cluster`: one cluster, all equally likely, up to num of its members (the study);
-    `proportional`: the same, a cluster as likely as it is large;
-    `stratified`: of every cluster its share of num, at random;
-    `centroid`: of every cluster its share of num, one at least, those nearest to its centre;
-    `equal`: as many images as `cluster` would give, but of the whole class: the baseline of equal batch size.
+    clusters: {class: {cluster: [indices, nearest to the centre first]}}; draw: a key of DRAWS; mix:
+    the last iteration with cluster batches, uniform batches after it (None: never).
     """
 
     def __init__(self, data: Data, clusters: dict, draw: str = 'cluster', mix: int | None = None):
@@ -61,42 +64,69 @@ class ClusterSampler:
         """Return at most num different positions of images of class c."""
         if self.mix is not None and iteration > self.mix:
             return self.uniform.draw(c, num, rng)
-        draw = draw_equal if self.kind == 'equal' else DRAWS[self.kind]
-        return draw(self.members[c], num, rng)
+        return DRAWS[self.kind](self.members[c], num, rng)
+
+
+def draw_uniform(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
+    """Draw from the whole class, as UniformSampler does, which needs no clusters."""
+    return _some(torch.cat(members).sort().values, num, rng)
 
 
 def draw_cluster(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
-    """One cluster, all equally likely."""
-    return _some(members[int(torch.randint(len(members), (), generator=rng.host))], num, rng)
+    """Draw up to num members of one cluster, all equally likely: the study's batch sampling."""
+    return _some(
+        members[int(torch.randint(len(members), (), generator=rng.host_generator))], num, rng
+    )
 
 
 def draw_proportional(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
-    """One cluster, as likely as it is large."""
+    """Draw up to num members of one cluster, as likely as it is large."""
     sizes = torch.tensor([float(len(part)) for part in members])
-    return _some(members[int(torch.multinomial(sizes, 1, generator=rng.host))], num, rng)
+    return _some(members[int(torch.multinomial(sizes, 1, generator=rng.host_generator))], num, rng)
 
 
 def draw_stratified(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
-    """Of every cluster its share, at random."""
+    """Draw of every cluster its share, at random."""
     parts = shares([len(part) for part in members], num)
     return torch.cat([_some(part, share, rng) for part, share in zip(members, parts, strict=True)])
 
 
 def draw_centroid(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
-    """Of every cluster its share, one at least, nearest to the centre: no randomness."""
+    """Take of every cluster its share, one at least, nearest to the centre: no randomness."""
     parts = shares([len(part) for part in members], num, least=1)
     return torch.cat([part[:share] for part, share in zip(members, parts, strict=True)])[:num]
 
 
 def draw_equal(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
-    """Of the whole class, as many as a cluster drawn as in draw_cluster would give."""
-    chosen = int(torch.randint(len(members), (), generator=rng.host))
+    """Draw from the whole class as many as one cluster, drawn as in draw_cluster, would give."""
+    chosen = int(torch.randint(len(members), (), generator=rng.host_generator))
     return _some(torch.cat(members), min(num, len(members[chosen])), rng)
 
 
 DRAWS = {
+    'uniform': draw_uniform,
     'cluster': draw_cluster,
     'proportional': draw_proportional,
     'stratified': draw_stratified,
     'centroid': draw_centroid,
+    'equal': draw_equal,
 }
+
+
+def cluster_sampler(
+    data: Data, *, cluster_path: str, layer_idx: int, num_cluster: int, norm: bool, draw: str,
+    mix: int | None, extractor: str | None, extractor_epochs: int | None, seed: int, precision: str,
+) -> ClusterSampler:  # fmt: skip
+    """Return the sampler that the flags of the same names describe; missing clusters are made."""
+    (path,) = ensure_clusters(
+        data, cluster_path, layers=[layer_idx], ks=[num_cluster], balanced=norm,
+        extractor=extractor, epochs=extractor_epochs, seed=seed, precision=precision,
+    )  # fmt: skip
+    return ClusterSampler(data, read_clusters(path, data), draw, mix)
+
+
+def make_sampler(data: Data, args: Arguments) -> UniformSampler | ClusterSampler:
+    """Return the sampler of --draw; a method that sees no batches has none, and gets any."""
+    if vars(args).get('draw', 'uniform') == 'uniform':
+        return UniformSampler(data)
+    return cluster_sampler(data, **flags_of(cluster_sampler, args))

@@ -1,8 +1,8 @@
-"""Gradient matching as the papers write it: the slow path that our own is checked and timed against.
+"""Gradient matching as the papers write it: our own path is checked and timed against this.
 
-One loss summed over all classes, one double backward, float32, a DataLoader in every training epoch. All
-functions take a GradientMatching and use its images and generators in the same order, so results agree to
-rounding.
+One loss summed over all classes, one double backward, float32, a DataLoader in every training
+epoch. All functions take a GradientMatching and use its images and generators in the same order, so
+results agree to rounding.
 """
 
 import copy
@@ -15,7 +15,7 @@ from networks import redraw
 
 
 def distance(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
-    """Sum 1 - cosine over the output nodes of all weights, node by node (arXiv 2006.05929, equation 10)."""
+    """Sum 1 - cosine over the output nodes of all weights, node by node (DC, equation 10)."""
     total = 0
     for syn, real in zip(grads_syn, grads_real, strict=True):
         if syn.ndim < 2:
@@ -46,10 +46,12 @@ def match(method) -> float:
 
 
 def train_network(method, optimizer=None) -> None:
-    """Train the network of method for one epoch on its images (optimizer None: that of the inner loop)."""
+    """Train the network of method for one epoch on its images (optimizer None: the method's)."""
     optimizer = optimizer or method.optimizer_net
     dataset = TensorDataset(copy.deepcopy(method.image_syn), copy.deepcopy(method.label_syn))
-    order = torch.randperm(len(dataset), generator=method.rng.device, device=method.data.device).tolist()
+    order = torch.randperm(
+        len(dataset), generator=method.rng.generator, device=method.data.device
+    ).tolist()
     for images, labels in DataLoader(dataset, method.batch_train, sampler=order):
         if method.augmentation.names:
             images = method.augmentation.draw(len(images))(images)
@@ -61,7 +63,7 @@ def train_network(method, optimizer=None) -> None:
 
 def iteration(method) -> float:
     """Do one iteration on the images of method; return the loss as it is logged."""
-    redraw(method.net, method.rng.device)
+    redraw(method.net, method.rng.generator)
     total = 0.0
     for outer in range(method.outer_loop):
         total += match(method)

@@ -1,88 +1,87 @@
-"""The cells of the study: which runs belong into which row of which table."""
+"""The cells of the study: which runs belong into which row of which table.
 
-IPCS = ('1', '10', '50')
-REDUCTION = 'Gradient reduction and levels (DC, 200 iterations)'
-STUDY = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'Iteration': '1000'}
-PLAIN = {
-    'num_cluster': '',
-    'layer_idx': '',
-    'draw': '',
-    'mix': '',
-    'norm': '',
-    'equal_batch': '',
-    'other': '',
-}
-BS = {'method': 'BS', 'num_cluster': '20', 'layer_idx': '3', 'draw': 'cluster', 'norm': 'True'}
-RANDOM = {'method': 'random', 'Iteration': '', 'protocol': 'dc'}
-SHORT = {'method': 'DC', 'protocol': 'dc', 'Iteration': '200'}
-ITERATIONS = {'random': '', 'herding': '0', 'kcenter': '0', 'kmeans': '0', 'forgetting': '0', 'DM': '20000'}
+A cell is {column of the summary: value}; what it does not name is as in STUDY and PLAIN.
+"""
+
+from experiment.flags import FLAGS, flags_of_kinds
+
+IPCS = (1, 10, 50)
+STUDY = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'Iteration': 1000}
+PLAIN = {name: None for name in flags_of_kinds('clusters') if FLAGS[name].column}
+PLAIN |= {'draw': 'uniform', 'other': ''}
+
+METHODS_TABLE, LEVELS = 'Table 1: methods', 'Gradient reduction and levels (DC, 200 iterations)'
+DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}
+CLUSTERS = {'num_cluster': 20, 'layer_idx': 3, 'draw': 'cluster', 'norm': True}
+BS, BS_DSA = DC | CLUSTERS, DSA | CLUSTERS
+CHOSEN = {'Iteration': None, 'draw': None, 'protocol': 'dc'}  # real images, or means of them
+SHORT = DC | {'Iteration': 200}
+FEATURES = {'other': 'feature_net=ConvNet'}
+CORESETS = ('random', 'mean', 'herding', 'kcenter', 'kmeans', 'forgetting')
+ITERATIONS = {'DM': 20000} | dict.fromkeys(CORESETS)
+
 TABLES = {
-    'Table 1: methods': {
-        'random real images': RANDOM,
-        'DC': {'method': 'DC', 'protocol': 'dc'},
-        'DSA': {'method': 'DSA', 'protocol': 'dsa'},
+    METHODS_TABLE: {
+        'random real images': CHOSEN | {'method': 'random'},
+        'class means': CHOSEN | {'method': 'mean'},
+        'DC': DC,
+        'DSA': DSA,
         'BS (k 20, layer 3)': BS,
         'BS stratified (k 20, layer 3)': BS | {'draw': 'stratified'},
-        'BS on DSA (k 20, layer 3)': BS | {'method': 'BS-DSA'},
+        'BS on DSA (k 20, layer 3)': BS_DSA,
     },
-    'Coresets': {
-        name: {'method': name, 'Iteration': value, 'protocol': 'dc'}
-        for name, value in ITERATIONS.items()
-        if value == '0'
-    }
+    'Coresets': {name: CHOSEN | {'method': name} for name in CORESETS[2:]}
     | {
-        f'{name} by features of a ConvNet': {
-            'method': name,
-            'Iteration': '0',
-            'protocol': 'dc',
-            'other': 'feature_net=ConvNet',
-        }
+        f'{name} by features of a ConvNet': CHOSEN | FEATURES | {'method': name}
         for name in ('herding', 'kcenter', 'kmeans')
     },
     'Distribution matching and dataset distillation': {
         f'DM ({number} iterations)': {'method': 'DM', 'Iteration': number, 'protocol': 'dsa'}
-        for number in ('20000', '1000')
+        for number in (20000, 1000)
     }
     | {
-        'DD (AlexNet)': {'method': 'DD', 'model': 'AlexNet', 'network': 'AlexNet', 'protocol': 'dc'},
+        'DD (AlexNet)': {'method': 'DD', 'model': 'AlexNet', 'network': 'AlexNet', 'protocol': 'dc'}
     },
-    REDUCTION: {'none': SHORT}
+    LEVELS: {'none': SHORT}
     | {
         value: SHORT | {'other': f'{flag}={value}'}
         for flag, value in (
             *(('reduce', name) for name in ('avgpool1', 'avgpool2', 'maxpool1', 'maxpool2')),
             *(('level', name) for name in ('inter', 'both')),
+            ('reduce', 'mask'),
         )
-    }
-    | {'mask': SHORT | {'other': 'mask_quantile=0.9975 reduce=mask'}},
-    'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': str(k)} for k in (5, 10, 15, 20, 25)}
-    | {
-        f'DC, batches as large as of k {k}': BS
-        | {'method': 'DC', 'num_cluster': k, 'equal_batch': 'True', 'protocol': 'dc'}
-        for k in ('20', '25')
     },
-    'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': str(layer)} for layer in range(4)},
+    'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': k} for k in (5, 10, 15, 20, 25)}
+    | {
+        f'DC, batches as large as of k {k}': BS | {'draw': 'equal', 'num_cluster': k}
+        for k in (20, 25)
+    },
+    'Layer (k 20)': {f'layer {layer}': BS | {'layer_idx': layer} for layer in range(4)},
 }
 
 
-def ipcs_of(title: str) -> tuple[str, ...]:
+def ipcs_of(title: str) -> tuple[int, ...]:
     """Return the columns of a table."""
-    return IPCS[:1] if title == REDUCTION else IPCS
+    return IPCS[:1] if title == LEVELS else IPCS
+
+
+def is_clustered(cell: dict) -> bool:
+    """Tell whether the batches of a cell are drawn by clusters."""
+    return cell.get('draw') not in (None, 'uniform', 'equal')
 
 
 def comparisons() -> dict[str, tuple[dict, dict]]:
-    """Return {label: (cell of batch sampling, that of its method on uniform batches)}, each cell once."""
-    methods = TABLES['Table 1: methods']
+    """Return {label: (cell of batch sampling, its method on uniform batches)}, each cell once."""
     found = {}
     for title, cells in TABLES.items():
         for label, cell in cells.items():
-            if cell['method'].startswith('BS') and cell not in [bs for bs, _ in found.values()]:
-                base = 'DSA' if cell['method'] == 'BS-DSA' else 'DC'
-                text = label if title.startswith('Table 1') else f'BS ({label})'
-                found[f'{text} - {base}'] = cell, methods[base]
+            if is_clustered(cell) and cell not in [bs for bs, _ in found.values()]:
+                text = label if title == METHODS_TABLE else f'BS ({label})'
+                base = cell['method']
+                found[f'{text} - {base}'] = cell, TABLES[METHODS_TABLE][base]
     return found
 
 
-def usual_iterations(method: str) -> str:
-    """Return those of the papers."""
+def usual_iterations(method: str) -> int | None:
+    """Return how many iterations the papers use."""
     return ITERATIONS.get(method, STUDY['Iteration'])

@@ -1,55 +1,95 @@
-"""The summary of finished runs: one row a run and judging network, kept as CSV.
+"""The summary of finished runs: one row a run and evaluation network, kept as CSV.
 
-Rows of runs whose folders are gone stay, so that the file collects what several machines ran.
+Rows of runs whose folders are gone stay, so the file collects what several machines ran.
 """
 
 import csv
 import io
 import json
-import re
 import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
-from evaluation.judge import protocol
-from runfolder import is_running
-from storage import label_of, load_result, write_atomic
+from evaluation.protocol import protocol, strategy_of
+from experiment.files import write_atomic
+from experiment.flags import FLAGS, flags_of_kinds
+from experiment.result import label_of, load_result
+from experiment.run import is_running
+from report.kept import read_log
+from utils import UserError
 
-SETTINGS = (
-    'dataset', 'method', 'model', 'ipc', 'num_cluster', 'layer_idx', 'norm', 'draw', 'mix', 'equal_batch',
-    'Iteration', 'seed', 'precision', 'other',
-)  # fmt: skip
-# Flags that make no other experiment of a run, or have a column of their own.
-COUNTED = (*SETTINGS, 'num_exp', 'num_eval', 'eval_every', 'eval_mode', 'compile', 'protocol')
-COLUMNS = (
-    *SETTINGS, 'label', 'network', 'protocol', 'epochs', 'mean', 'std', 'set_means', 'num_networks',
-    'condense_minutes', 'judge_minutes', 'device', 'commit', 'started', 'run', 'command',
-)  # fmt: skip
-CLUSTER_FLAGS = ('num_cluster', 'layer_idx', 'norm', 'draw', 'mix')
+SETTINGS = tuple(name for name, flag in FLAGS.items() if flag.column)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a finished run gave on one evaluation network.
+
+    settings: {flag: value} of the flags with a column; other: `flag=value` of the other flags that
+    differ from the method's defaults; mean, std, set_means: accuracies in %; std: population std
+    over networks; minutes: of the clock.
+    """
+
+    settings: dict
+    other: str
+    label: str
+    network: str
+    protocol: str
+    epochs: int
+    mean: float
+    std: float
+    set_means: tuple[float, ...]
+    num_networks: int
+    condense_minutes: float
+    evaluate_minutes: float
+    device: str
+    commit: str
+    started: str
+    run: str
+    command: str
+
+    def __getitem__(self, column: str):
+        """Return the value of a column: a setting, or a field."""
+        return self.settings[column] if column in self.settings else getattr(self, column)
+
+    @property
+    def minutes(self) -> float:
+        """Return the minutes of condensing and evaluation."""
+        return self.condense_minutes + self.evaluate_minutes
+
+    @property
+    def sets_x_networks(self) -> str:
+        """Return how many sets there are, and networks to evaluate each."""
+        return f'{len(self.set_means)} x {self.num_networks // len(self.set_means)}'
+
+
+FIELDS = {field.name: field.type for field in fields(Row) if field.name != 'settings'}
+COLUMNS = (*SETTINGS, *FIELDS)
 
 
 def settings_of(args: dict) -> dict:
-    """Return the settings that tell experiments apart, as text; flags of clusters only where they count."""
-    values = {key: args.get(key) for key in SETTINGS}
+    """Return the settings of a run that have a column, None where it does not take the flag."""
+    values = {name: args.get(name) for name in SETTINGS}
     values['method'] = args.get('method') or Path(args['synset']).stem
     values['dataset'] = Path(args['dataset']).stem
-    values['equal_batch'] = values['equal_batch'] or None
-    if not values['method'].startswith('BS') and not values['equal_batch']:
-        values |= dict.fromkeys(CLUSTER_FLAGS)
-    return {key: '' if value is None else str(value) for key, value in values.items()}
+    return values
 
 
-def other_settings(run: str, args: dict) -> str:
-    """Return the flags in the name of a run that are not COUNTED, as `flag=value` with blanks between."""
-    names = '|'.join(map(re.escape, args))
-    parts = re.split(f'_(?=(?:{names})=)', run)[1:]
-    return ' '.join(part for part in parts if part.split('=')[0] not in COUNTED)
+def other_settings(args: dict) -> str:
+    """Return the flags without a column that make a run another experiment, as `flag=value …`."""
+    names = flags_of_kinds('data', 'experiment', 'clusters')
+    changed = args.get('changed', {})
+    return ' '.join(
+        f'{name}={value}'
+        for name, value in changed.items()
+        if name in names and name not in SETTINGS
+    )
 
 
-def rows_of(folder: Path) -> list[dict]:
-    """Return a row per network that judged the finished run in folder, [] if it is not finished.
+def rows_of(folder: Path) -> list[Row]:
+    """Return a row per evaluation network of the finished run in folder, [] if it is not finished.
 
     Raises UserError for a result file or a log that cannot be read.
     """
@@ -59,37 +99,44 @@ def rows_of(folder: Path) -> list[dict]:
     result = load_result(results[0])
     try:
         typed = json.loads((folder / 'args.json').read_text())
-        records = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
+        records = read_log(folder)
     except (OSError, ValueError) as error:
-        raise UserError(f'{folder}: args.json or log.jsonl cannot be read ({error})') from error
-    args, num_sets = result['args'], len(result['data'])
-    common = settings_of(args) | {
-        'other': other_settings(folder.name, args),
-        'label': label_of(args), 'run': folder.name, 'command': shlex.join(['python', *typed['command']]),
-        'condense_minutes': sum(record.get('seconds', 0) for record in records) / 60,
-        'judge_minutes': sum(record.get('judge_seconds', 0) for record in records) / 60,
-        'device': typed['environment']['device'], 'commit': typed['environment']['commit'][:7],
-        'started': typed['started'],
-    }  # fmt: skip
-    rows = []
+        raise UserError(f'{folder}: args.json or its log cannot be read ({error})') from error
+    args, num_sets, rows = result['args'], len(result['data']), []
     for network, values in result['accs_all_exps'].items():
-        how = protocol(network, common['dataset'], args['dsa_strategy'], args['epoch_eval_train'])
-        percent = 100 * np.array(values)
-        means = percent.reshape(num_sets, -1).mean(1)
-        rows.append(common | {
-            'network': network, 'protocol': how['protocol'], 'epochs': how['epochs'], 'mean': percent.mean(),
-            'std': percent.std(), 'set_means': ' '.join(f'{mean:.3f}' for mean in means),
-            'num_networks': len(values),
-        })  # fmt: skip
-    return [{key: as_text(value) for key, value in row.items()} for row in rows]
+        settings, percent = settings_of(args), 100 * np.array(values)
+        epochs = args['epoch_eval_train']
+        how = protocol(network, settings['dataset'], strategy_of(args), epochs)
+        row = Row(
+            settings=settings,
+            other=other_settings(args),
+            label=label_of(args),
+            network=network,
+            protocol=how['protocol'],
+            epochs=how['epochs'],
+            mean=rounded(percent.mean()),
+            std=rounded(percent.std()),
+            set_means=tuple(map(rounded, percent.reshape(num_sets, -1).mean(1))),
+            num_networks=len(values),
+            condense_minutes=rounded(sum(r.get('seconds', 0) for r in records) / 60),
+            evaluate_minutes=rounded(sum(r.get('evaluate_seconds', 0) for r in records) / 60),
+            device=typed['environment']['device'],
+            commit=typed['environment']['commit'][:7],
+            started=typed['started'],
+            run=folder.name,
+            command=shlex.join(['python', *typed['command']]),
+        )
+        rows.append(row)
+    return rows
 
 
-def as_text(value) -> str:
-    return f'{value:.3f}' if isinstance(value, float) else str(value)
+def rounded(value: float) -> float:
+    """Round to the three decimals that the file keeps."""
+    return round(float(value), 3)
 
 
-def collect(folder: Path) -> tuple[list[dict], list[str], list[str]]:
-    """Return the rows of all runs below folder, the names of the unfinished, and what cannot be read."""
+def collect(folder: Path) -> tuple[list[Row], list[str], list[str]]:
+    """Return the rows of all runs below folder, the unfinished runs, and what cannot be read."""
     if not folder.is_dir():
         raise UserError(f'{folder}: no such folder of runs')
     rows, unfinished, broken = [], [], []
@@ -108,53 +155,77 @@ def collect(folder: Path) -> tuple[list[dict], list[str], list[str]]:
 
 
 def state_of(run: Path) -> str:
-    """Return one line on an unfinished run: how far it is, and whether a process is at it."""
+    """Return one line on an unfinished run: how far it is, and whether a process works at it."""
     lines = (run / 'log.jsonl').read_text().splitlines()
     records = [json.loads(line) for line in lines if line.endswith('}')]
-    losses = [record for record in records if 'loss' in record]
-    judged = [record for record in records if 'accs' in record]
+    iterations = [record for record in records if 'accs' not in record]
+    evaluated = [record for record in records if record.get('accs')]
     parts = ['no iteration yet']
-    if losses:
-        last = losses[-1]
-        parts = [f'set {last["exp"]}, iteration {last["iteration"]}, loss {last["loss"]:.2f}']
-    if judged:
-        mean = 100 * np.mean(next(iter(judged[-1]['accs'].values())))
-        parts.append(f'{mean:.2f} % at iteration {judged[-1]["iteration"]}')
+    if iterations:
+        last = iterations[-1]
+        parts = [f'set {last["exp"]}, iteration {last["iteration"]}']
+        parts += [f'loss {last["loss"]:.2f}'] if 'loss' in last else []
+    if evaluated:
+        mean = 100 * np.mean(next(iter(evaluated[-1]['accs'].values())))
+        parts.append(f'{mean:.2f} % at iteration {evaluated[-1]["iteration"]}')
     parts.append('running' if is_running(run) else 'stopped')
     return f'{run.name}: {", ".join(parts)}'
 
 
-def read(path: Path) -> list[dict]:
-    """Read a summary; raises UserError if it is none."""
+def read_summary(path: Path) -> list[Row]:
+    """Read a summary, [] if there is none; raise UserError for any other file."""
     if not path.exists():
         return []
     try:
         with path.open(newline='', encoding='utf-8') as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
-    except UnicodeDecodeError:
-        reader = rows = None
-    if not reader or tuple(reader.fieldnames or ()) != COLUMNS or any(None in row.values() for row in rows):
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise ValueError('other columns')
+            return [_row(cells) for cells in reader]
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(
-            f'{path} is damaged or has other columns than a summary; remove it to have it made anew'
-        )
-    return rows
+            f'{path} is damaged or no summary ({error}); '
+            'restore it, or move it away to have a new one'
+        ) from error
 
 
-def merge(old: list[dict], new: list[dict]) -> list[dict]:
-    """Return old and new rows, sorted; a new row replaces the old one of the same run and network."""
-    rows = {(row['run'], row['network']): row for row in [*old, *new]}
-    order = ('dataset', 'model', 'method', 'ipc', 'layer_idx', 'num_cluster', 'run', 'network')
-    return sorted(
-        rows.values(),
-        key=lambda row: [(len(row[key]), row[key]) if key == 'ipc' else row[key] for key in order],
-    )
+def _row(cells: dict[str, str]) -> Row:
+    """Return the row that a line of the CSV holds."""
+    settings = {name: _value(FLAGS[name].type, cells[name]) for name in SETTINGS}
+    values = {
+        name: tuple(map(float, cells[name].split())) if name == 'set_means' else kind(cells[name])
+        for name, kind in FIELDS.items()
+    }
+    return Row(settings, **values)
 
 
-def write(path: Path, rows: list[dict]) -> None:
+def _value(kind, text: str):
+    """Return the value of a flag from its text; empty: the run does not take the flag."""
+    return None if text == '' else text == 'True' if kind is bool else kind(text)
+
+
+def _text(value) -> str:
+    if isinstance(value, tuple):
+        return ' '.join(f'{part:.3f}' for part in value)
+    return '' if value is None else f'{value:.3f}' if isinstance(value, float) else str(value)
+
+
+def merge_rows(old: list[Row], new: list[Row]) -> list[Row]:
+    """Return old and new rows, sorted; a new row replaces the old one of its run and network."""
+    rows = {(row.run, row.network): row for row in [*old, *new]}
+    order = ('dataset', 'model', 'method', 'ipc', 'draw', 'layer_idx', 'num_cluster')
+
+    def key(row):
+        values = [row[name] for name in order]
+        return [(value is not None, value) for value in values] + [row.run, row.network]
+
+    return sorted(rows.values(), key=key)
+
+
+def write_summary(path: Path, rows: list[Row]) -> None:
     """Write a summary."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    writer.writerows([_text(row[name]) for name in COLUMNS] for row in rows)
     write_atomic(path, text.getvalue().encode())

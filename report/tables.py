@@ -1,4 +1,4 @@
-"""The tables of the study in Markdown: ours beside the published value, and commands for what is not run."""
+"""The tables of the study in Markdown: ours beside published values, and how to fill the rest."""
 
 import csv
 from pathlib import Path
@@ -6,115 +6,149 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_ind
 
-from report.cells import IPCS, PLAIN, STUDY, TABLES, comparisons, ipcs_of, usual_iterations
+from experiment.arguments import spelled
+from report.cells import (
+    IPCS,
+    PLAIN,
+    STUDY,
+    TABLES,
+    comparisons,
+    ipcs_of,
+    is_clustered,
+    usual_iterations,
+)
+from report.summary import Row
 
 
 def published(path: Path) -> list[dict]:
-    """Read the published values."""
+    """Read the published values: {column: text}, the values as they are printed in the papers."""
     with path.open(newline='') as file:
         return list(csv.DictReader(file))
 
 
-def matching(rows: list[dict], cell: dict) -> list[dict]:
-    """Return the rows that have every value of cell; of runs that differ in precision alone, the first."""
+def matching(rows: list[Row], cell: dict) -> list[Row]:
+    """Return the rows that have every value of cell; of two precisions of a seed, the first."""
     rows = [row for row in rows if all(row[key] == value for key, value in cell.items())]
-    by_seed = {row.get('seed'): row for row in reversed(rows)}
+    by_seed = {row['seed']: row for row in reversed(rows)}
     return list(reversed(by_seed.values()))
 
 
-def pooled(rows: list[dict]) -> tuple[float, float, int, np.ndarray]:
-    """Return mean and population std over all networks of rows, their number, and the means of all sets."""
-    counts, means, stds = (
-        np.array([float(row[key]) for row in rows]) for key in ('num_networks', 'mean', 'std')
-    )
+def pooled(rows: list[Row]) -> tuple[float, float, int, np.ndarray]:
+    """Return mean and population std over all networks, their number, and the means of all sets."""
+    counts = np.array([row.num_networks for row in rows])
+    means, stds = np.array([row.mean for row in rows]), np.array([row.std for row in rows])
     mean = np.average(means, weights=counts)
     std = np.sqrt(np.average(stds**2 + (means - mean) ** 2, weights=counts))
-    sets = np.array([float(value) for row in rows for value in row['set_means'].split()])
+    sets = np.array([value for row in rows for value in row.set_means])
     return float(mean), float(std), int(counts.sum()), sets
 
 
 def standard_error(std: float, sets: np.ndarray) -> float:
-    """Return that of the mean over sets; with one set, for want of better, the std over its networks."""
+    """Return the standard error over sets; of one set, for want of better, its networks' std."""
     return float(sets.std(ddof=1) / np.sqrt(len(sets))) if len(sets) > 1 else std
 
 
-def cell_text(ours: list[dict], paper: list[dict]) -> str:
-    """Return `ours ± std, sets x networks (published)`, with * if they differ by over two standard errors."""
-    theirs = f'{paper[0]["mean"]}{" ± " + paper[0]["std"] if paper[0]["std"] else ""}' if paper else '–'
+def paper_text(paper: list[dict]) -> str:
+    """Return the published value of a cell, or a dash."""
+    return (
+        f'{paper[0]["mean"]}{" ± " + paper[0]["std"] if paper[0]["std"] else ""}' if paper else '–'
+    )
+
+
+def cell_text(ours: list[Row], paper: list[dict]) -> str:
+    """Return `ours ± std, sets x networks (published)`; * marks over two standard errors."""
     if not ours:
-        return f'not run ({theirs})'
+        return f'not run ({paper_text(paper)})'
     mean, std, networks, sets = pooled(ours)
     text, mark = f'{mean:.1f} ± {std:.1f}', ''
     if paper:
-        error = np.hypot(standard_error(std, sets), float(paper[0]['std'] or 0.5) / np.sqrt(5))
+        theirs = float(paper[0]['std'] or 0.5) / np.sqrt(5)
+        error = np.hypot(standard_error(std, sets), theirs)
         mark = ' *' if abs(mean - float(paper[0]['mean'])) > 2 * error else ''
-    return f'**{text}**{mark}, {len(sets)} x {networks // len(sets)} ({theirs})'
+    return f'**{text}**{mark}, {len(sets)} x {networks // len(sets)} ({paper_text(paper)})'
 
 
-def paper_of(cell: dict, ipc: str, papers: list[dict], dataset: str) -> list[dict]:
+def paper_of(cell: dict, ipc: int, papers: list[dict], dataset: str) -> list[dict]:
     """Return the published value of a cell in a list, or an empty one."""
     usual = usual_iterations(cell['method'])
-    if cell.get('draw') == 'stratified' or cell.get('equal_batch') or cell.get('Iteration', usual) != usual:
+    if cell.get('draw') in ('stratified', 'equal') or cell.get('Iteration', usual) != usual:
         return []
     if cell.get('other', '') not in ('', 'feature_net=ConvNet'):
         return []
-    keys = ('method', 'num_cluster', 'layer_idx')
-    known = {key: cell.get(key, '') for key in keys} | {'dataset': dataset, 'ipc': ipc}
-    return matching(papers, known)
+    known = {key: str(cell.get(key, '')) for key in ('num_cluster', 'layer_idx')}
+    known |= {
+        'dataset': dataset,
+        'ipc': str(ipc),
+        'method': spelled(cell['method'], cell.get('draw')),
+    }
+    return [row for row in papers if all(row[key] == value for key, value in known.items())]
 
 
-def command_of(cell: dict, ipc: str, study: dict = STUDY) -> str:
+def command_of(cell: dict, ipc: int, study: dict = STUDY) -> str:
     """Return the command line that fills a cell."""
-    data = f'--dataset {study["dataset"]}'
+    method, draw = cell['method'], cell.get('draw', 'uniform')
+    words = [f'--dataset {study["dataset"]}']
     model = cell.get('model', study['model'])
-    data += f' --model {model}' if model != STUDY['model'] else ''
-    if cell['method'] == 'random':
-        return f'python main_eval.py --synset random {data} --ipc {ipc}'
-    other = ''.join(f' --{part}'.replace('=', ' ') for part in cell.get('other', '').split())
-    if cell.get('Iteration') == '0':
-        return f'python main.py {data} --method {cell["method"]} --ipc {ipc} --num_exp 1{other}'
+    words += [f'--model {model}'] if model != STUDY['model'] else []
+    if method == 'random':
+        return f'python main_eval.py --synset random {" ".join(words)} --ipc {ipc}'
     iterations = cell.get('Iteration', study['Iteration'])
-    if iterations != usual_iterations(cell['method']):
-        data += f' --Iteration {iterations}'
-    if not cell['method'].startswith('BS'):
-        if cell.get('equal_batch'):
-            other += f' --equal_batch --layer_idx {cell["layer_idx"]} --num_cluster {cell["num_cluster"]}'
-        return f'python main.py {data} --method {cell["method"]} --ipc {ipc}{other}'
-    line = f'python main_BS.py {data} --layer_idx {cell["layer_idx"]}'
-    line += f' --num_cluster {cell["num_cluster"]} --ipc {ipc}'
-    line += ' --method DSA' if cell['method'] == 'BS-DSA' else ''
-    return line + (f' --draw {cell["draw"]}' if cell['draw'] != 'cluster' else '')
+    if iterations != usual_iterations(method):
+        words.append(f'--Iteration {iterations}')
+    if not is_clustered(cell) or method != 'DC':
+        words.append(f'--method {method}')
+    if 'num_cluster' in cell:
+        words += [f'--layer_idx {cell["layer_idx"]}', f'--num_cluster {cell["num_cluster"]}']
+    words.append(f'--ipc {ipc}')
+    words += [f'--draw {draw}'] if draw not in (None, 'uniform', 'cluster') else []
+    words += ['--num_exp 1'] if draw is None else []
+    words += [f'--{part.replace("=", " ")}' for part in cell.get('other', '').split()]
+    return f'python {"main_BS.py" if is_clustered(cell) else "main.py"} {" ".join(words)}'
 
 
-def origin(row: dict) -> str:
-    """Return protocol, precision, minutes, device and commit of a run."""
-    minutes = float(row['condense_minutes']) + float(row['judge_minutes'])
-    how = f'protocol {row["protocol"]}, {row["epochs"]} epochs, seed {row["seed"]}, {row["precision"]}'
-    return f'{how}, {minutes:.0f} minutes on {row["device"]}, commit {row["commit"]}'
+def lines_of(header: tuple[str, ...], rows: list) -> list[str]:
+    """Return a Markdown table."""
+    rule = '|' + '---|' * len(header)
+    return [f'| {" | ".join(header)} |', rule, *(f'| {" | ".join(row)} |' for row in rows)]
 
 
-def table(title: str, cells: dict[str, dict], rows: list[dict], papers: list[dict], study: dict) -> str:
-    """Return one table of the study, where its cells come from, and the commands of those that are empty."""
-    ipcs = ipcs_of(title)
-    lines = [f'## {title}', '', f'| | ipc {" | ipc ".join(ipcs)} |', '|---' * (1 + len(ipcs)) + '|']
-    origins, missing = [], []
+def table(
+    title: str, cells: dict[str, dict], rows: list[Row], papers: list[dict], study: dict
+) -> str:
+    """Return a table of the study, the origin of its cells, and commands of the empty ones."""
+    ipcs, texts, origins, missing = ipcs_of(title), [], [], []
     for label, cell in cells.items():
-        texts = []
+        line = [label]
         for ipc in ipcs:
             ours = matching(rows, PLAIN | study | cell | {'ipc': ipc})
-            texts.append(cell_text(ours, paper_of(cell, ipc, papers, study['dataset'])))
-            origins += [f'- {label}, ipc {ipc}: {origin(row)}' for row in ours]
+            line.append(cell_text(ours, paper_of(cell, ipc, papers, study['dataset'])))
+            origins += [(f'{label}, ipc {ipc}', *origin(row)) for row in ours]
             if not ours:
-                missing.append(command_of(cell, ipc, study))
-        lines.append(f'| {label} | {" | ".join(texts)} |')
-    lines += ['', *origins] if origins else []
+                missing.append((f'{label}, ipc {ipc}', f'`{command_of(cell, ipc, study)}`'))
+        texts.append(line)
+    parts = [f'## {title}', '', *lines_of(('', *(f'ipc {ipc}' for ipc in ipcs)), texts)]
+    if origins:
+        header = ('run', 'protocol', 'seed', 'precision', 'minutes', 'device', 'commit')
+        parts += ['', *lines_of(header, origins)]
     if missing:
-        lines += ['', 'Not run yet:', '```', *missing, '```']
-    return '\n'.join(lines)
+        parts += ['', *lines_of(('not run yet', 'command'), missing)]
+    return '\n'.join(parts)
 
 
-def significance(rows: list[dict], study: dict = STUDY) -> list[str]:
-    """Return lines on batch sampling against its method: difference, Welch's test over the means of sets."""
+def origin(row: Row) -> tuple[str, ...]:
+    """Return protocol, seed, precision, minutes, device and commit of a run."""
+    return (
+        f'{row.protocol}, {row.epochs} epochs',
+        str(row['seed']),
+        row['precision'],
+        f'{row.minutes:.0f}',
+        row.device,
+        row.commit,
+    )
+
+
+def significance(rows: list[Row], study: dict = STUDY) -> list[str]:
+    """Return a table of batch sampling against its method: difference, Welch's test over sets."""
     lines = []
     for label, cells in comparisons().items():
         for ipc in IPCS:
@@ -122,68 +156,54 @@ def significance(rows: list[dict], study: dict = STUDY) -> list[str]:
             if not bs or not base:
                 continue
             (mean_bs, _, _, sets_bs), (mean, _, _, sets) = pooled(bs), pooled(base)
-            line = f'- ipc {ipc}: {label} = {mean_bs - mean:+.2f} points'
+            test = 'too few sets'
             if min(len(sets_bs), len(sets)) > 1:
-                p_value = ttest_ind(sets_bs, sets, equal_var=False).pvalue
-                line += f", Welch's test over {len(sets_bs)} and {len(sets)} sets: p = {p_value:.3f}"
-            else:
-                line += f'; {len(sets_bs)} and {len(sets)} sets are too few for a test'
-            lines.append(line)
-    return lines
+                test = f'{ttest_ind(sets_bs, sets, equal_var=False).pvalue:.3f}'
+            counts = f'{len(sets_bs)}, {len(sets)}'
+            lines.append((label, str(ipc), f'{mean_bs - mean:+.2f}', counts, test))
+    if not lines:
+        return []
+    return lines_of(('difference', 'ipc', 'points', 'sets of each', "p of Welch's test"), lines)
 
 
-def all_runs(rows: list[dict]) -> str:
-    """Return the table of every finished run, and their commands."""
-    lines = [
-        '| data | ipc | method | iterations | accuracy | sets x networks | protocol | precision '
-        '| minutes: condense + judge | device, commit |',
-        '|---' * 10 + '|',
-    ]
+def all_runs(rows: list[Row]) -> list[str]:
+    """Return the table of every finished run, with its command."""
+    lines = []
     for row in rows:
-        sets = len(row['set_means'].split())
-        other = f' ({row["other"]})' if row['other'] else ''
+        other = f' ({row.other})' if row.other else ''
+        iterations = '–' if row['Iteration'] is None else str(row['Iteration'])
+        how = f'{row.protocol}, {row.epochs} epochs'
+        minutes = f'{row.condense_minutes:.1f} + {row.evaluate_minutes:.1f}'
         lines.append(
-            f'| {row["dataset"]} | {row["ipc"]} | {row["label"]}{other} '
-            f'| {row["Iteration"] or "–"} '
-            f'| {float(row["mean"]):.2f} ± {float(row["std"]):.2f} '
-            f'| {sets} x {int(row["num_networks"]) // sets} {row["network"]} '
-            f'| {row["protocol"]}, {row["epochs"]} epochs | {row["precision"]} '
-            f'| {float(row["condense_minutes"]):.1f} + {float(row["judge_minutes"]):.1f} '
-            f'| {row["device"]}, {row["commit"]} |'
+            (row['dataset'], str(row['ipc']), row.label + other, iterations)
+            + (f'{row.mean:.2f} ± {row.std:.2f}', f'{row.sets_x_networks} {row.network}', how)
+            + (row['precision'], minutes, f'{row.device}, {row.commit}', f'`{row.command}`')
         )
-    commands = dict.fromkeys(row['command'] for row in rows)
-    return '\n'.join([*lines, '', '```', *commands, '```'])
-
-
-MARKS = '<!-- numbers, by main_report.py -->', '<!-- end of numbers -->'
-
-
-def with_numbers(text: str, rows: list[dict], papers: list[dict]) -> str:
-    """Return the README `text` with table 1 between its two MARKS. Raises ValueError if it lacks them."""
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    title = 'Table 1: methods'
-    lines = table(title, TABLES[title], rows, papers, STUDY).splitlines()
-    lines = [line for line in lines if line.startswith('|')]
-    return '\n'.join([before + MARKS[0], *lines, MARKS[1] + after])
+    header = ('data', 'ipc', 'method', 'iterations', 'accuracy, %', 'sets x networks', 'protocol')
+    header += ('precision', 'minutes: condense + evaluate', 'device, commit', 'command')
+    return lines_of(header, lines)
 
 
 HEADER = """# Results
 
-Written by `python main_report.py --out docs/results.md` from `results/summary.csv`; every number is of a run.
-Test accuracy in %, mean ± population standard deviation over networks, "sets x networks"; in brackets the
-published value. * marks a difference of more than two standard errors (over sets; with a single set, the
-deviation of its networks stands in; published cells count as 5 sets, of deviation 0.5 where none is
-given). Protocol `dc`: 300 epochs without augmentation; `dsa`: 1000 epochs with
-the DSA strategy; always the last epoch. Minutes are those of the clock: other work on the machine, and
-times in which a run was suspended, are in them. What was found: [log.md](log.md).
+`python main_report.py --out docs/results.md` writes this page from `results/summary.csv`.
+Every number is of a run. What was found: [log.md](log.md).
+How sets are evaluated: [protocol.md](protocol.md).
+
+- A cell is our test accuracy in %, mean ± population standard deviation over networks.
+- Then come "sets x networks", and the published value in brackets.
+- \\* marks a difference of more than two standard errors over sets.
+  For a single set the deviation of its networks stands in.
+  Published cells count as 5 sets, with deviation 0.5 where none is given.
+- Minutes are of the clock. Other work on the machine, and pauses of a run, are in them.
 """
 
 
-def results_page(rows: list[dict], papers: list[dict], study: dict = STUDY) -> str:
-    """Return docs/results.md: the tables of the study, the test of BS against DC, every run."""
+def results_page(rows: list[Row], papers: list[dict], study: dict = STUDY) -> str:
+    """Return docs/results.md: the study's tables, the test of BS against DC, every run."""
     parts = [HEADER, *(table(title, cells, rows, papers, study) for title, cells in TABLES.items())]
     tests = significance(rows, study)
     if tests:
         parts.append('\n'.join(['## Is BS different from DC?', '', *tests]))
-    return '\n\n'.join([*parts, '## Every run', all_runs(rows)]).replace('\n\n\n', '\n\n') + '\n'
+    parts.append('\n'.join(['## Every run', '', *all_runs(rows)]))
+    return '\n\n'.join(parts).replace('\n\n\n', '\n\n') + '\n'

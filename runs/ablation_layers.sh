@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The study's table of layers: block of ResNet18 x images per class on CIFAR-10, k 20. One cell a line.
+# The study's table of layers: block of ResNet18 x images per class on CIFAR-10, k 20.
+# One cell a line.
 #   published    layer 0    layer 1    layer 2    layer 3
 #   ipc 1        27.8       28.3       28.0       28.1
 #   ipc 10       43.6       42.7       43.0       42.8

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The cells that two CPU cores cannot reach: parity and benchmark on this GPU, then the study at 10 and 50 images per class,
-# most informative cells first, one set x 20 networks each. It stops after so many seconds with everything saved and exit code
-# 3; the same command goes on. 0 says that all is done, 1 that some steps failed (named at the end, tried again next time).
+# The cells that two CPU cores cannot reach: parity and benchmark on this GPU, then the study at 10
+# and 50 images per class, most informative cells first, one set x 20 networks each.
+# It stops after so many seconds with everything saved and exit code 3; the same command continues.
+# 0 says that all is done, 1 that some steps failed (named at the end, tried again next time).
 #   until bash runs/gpu_campaign.sh 480; do [ $? = 3 ] || break; done
-#   bash runs/gpu_campaign.sh 480 Digits --model ConvNetD1 --save_path results/campaign --Iteration 1 --num_eval 1   # a try
+#   bash runs/gpu_campaign.sh 480 Digits --model ConvNetD1 --Iteration 1 --num_eval 1   # a try
 # --compile on replays CUDA graphs there; the parity tests come first.
 # REFERENCE=<folder of the public reference implementation> adds it to the benchmark.
 set -uo pipefail
@@ -15,7 +16,8 @@ reference=""
 [ -z "${REFERENCE:-}" ] || reference="--reference $REFERENCE"
 
 run() {
-    local stamp=$stamps/$(printf '%s\n' "$@" | md5sum | cut -c1-12) left=$((limit - SECONDS))
+    local left=$((limit - SECONDS)) stamp
+    stamp=$stamps/$(printf '%s\n' "$@" | md5sum | cut -c1-12)
     [ -e "$stamp" ] || [ -e "$stamp.failed" ] && return
     ((left > 5)) || exit 3
     echo "+ $*"
@@ -33,8 +35,10 @@ if [ "$data" = CIFAR10 ]; then
     run $python bench.py --ipc 10 --repeats 5 --out results/bench_gpu_10.csv $reference
     run $python bench.py --ipc 50 --repeats 5 --out results/bench_gpu_50.csv $reference
     run $python bench.py --ipc 1 --repeats 5 --out results/bench_gpu_1.csv $reference
-    run $python bench.py --ipc 200 --repeats 5 --out results/bench_gpu_200.csv --only_match $reference
-    run $python bench.py --ipc 10 --repeats 5 --out results/bench_gpu_eager.csv --no-compile --no-textbook
+    run $python bench.py --ipc 200 --repeats 5 --only_match $reference \
+        --out results/bench_gpu_200.csv
+    run $python bench.py --ipc 10 --repeats 5 --no-compile --no-textbook \
+        --out results/bench_gpu_eager.csv
 fi
 cell main.py --method DC --ipc 10 "$@"
 cell main.py --method DSA --ipc 10 "$@"
@@ -63,4 +67,5 @@ if cat "$stamps"/*.failed 2> /dev/null; then
     rm "$stamps"/*.failed
     exit 1
 fi
-echo "all cells are finished; main_report.py writes their tables, runs/figures.sh --ipc 10 their figures"
+echo "all cells are finished: main_report.py writes their tables,"
+echo "runs/figures.sh --ipc 10 their figures"

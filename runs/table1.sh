@@ -4,7 +4,8 @@
 #   DC           28.3 ± 0.5    44.9 ± 0.5    53.9 ± 0.5
 #   DSA          28.8 ± 0.7    52.1 ± 0.5    60.6 ± 0.5
 #   BS           28.1 ± 0.6    42.8 ± 0.6    52.9 ± 0.7
-# A set at ipc 1 takes half an hour on two CPU cores (docs/benchmark.md); 5 sets a cell. ipc 10 and 50 are a GPU's work.
+# A set at ipc 1 takes half an hour on two CPU cores (docs/benchmark.md); 5 sets a cell. ipc 10 and
+# 50 are a GPU's work.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
@@ -12,6 +13,9 @@ $python main_cluster.py --dataset CIFAR10 --layer_idx 3 --num_cluster 20
 $python main_eval.py --synset random --dataset CIFAR10 --ipc 1
 $python main_eval.py --synset random --dataset CIFAR10 --ipc 10
 $python main_eval.py --synset random --dataset CIFAR10 --ipc 50
+$python main.py --dataset CIFAR10 --method mean --ipc 1 --num_exp 1
+$python main.py --dataset CIFAR10 --method mean --ipc 10
+$python main.py --dataset CIFAR10 --method mean --ipc 50
 $python main.py --dataset CIFAR10 --method DC --ipc 1
 $python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 20 --ipc 1
 $python main.py --dataset CIFAR10 --method DSA --ipc 1

@@ -1,30 +1,50 @@
+"""What tests share: seeds, Digits, real CIFAR-10 where it is, methods with small settings."""
+
 import inspect
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from data import Data, load
-from device import Rng
+from dataset.data import Data, load_dataset
 from methods import METHODS
 from methods.sampling import UniformSampler
+from utils import Rng
 
 
 @pytest.fixture(autouse=True)
 def same_numbers_in_every_run():
+    """Seed the global generator before each test."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_network():
+    """Refuse every connection that leaves this machine."""
+    plain = socket.socket.connect
+
+    def connect(own, address):
+        if own.family in (socket.AF_INET, socket.AF_INET6) and address[0] != '127.0.0.1':
+            raise OSError(f'tests use no network: {address}')
+        return plain(own, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, 'connect', connect)
+        yield
 
 
 @pytest.fixture(scope='session')
 def digits():
-    return load('Digits')
+    """Return the data set Digits."""
+    return load_dataset('Digits')
 
 
 @pytest.fixture(scope='session')
 def cifar_path():
-    """The folder of cifar10.npz, from the environment variable CONDENSE_DATA."""
+    """Return the folder of cifar10.npz, from the environment variable CONDENSE_DATA."""
     folder = os.environ.get('CONDENSE_DATA')
     if not folder or not Path(folder, 'cifar10.npz').is_file():
         pytest.skip('CONDENSE_DATA names no folder with cifar10.npz')
@@ -37,10 +57,11 @@ def make_method(digits):
 
     def make(name='DC', data=digits, sampler=None, seed=0, **keywords):
         settings = {
-            'model': 'ConvNetD1', 'ipc': 2, 'outer_loop': 2, 'inner_loop': 2, 'lr_img': 0.1, 'lr_net': 0.01,
-            'batch_real': 32, 'batch_train': 256, 'init': 'noise', 'dsa_strategy': 'None',
-            'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None, 'level': 'intra', 'overfit': None,
-            'precision': 'fp32', 'compile': False, 'rng': Rng('cpu', seed),
+            'model': 'ConvNetD1', 'ipc': 2, 'outer_loop': 2, 'inner_loop': 2, 'lr_img': 0.1,
+            'lr_net': 0.01, 'batch_real': 32, 'batch_train': 256, 'init': 'noise',
+            'dsa_strategy': 'None', 'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None,
+            'level': 'intra', 'overfit': None, 'precision': 'fp32', 'compile': False,
+            'rng': Rng('cpu', seed),
         }  # fmt: skip
         settings |= keywords
         taken = inspect.signature(METHODS[name]).parameters
@@ -52,7 +73,7 @@ def make_method(digits):
 
 @pytest.fixture(scope='session')
 def uneven():
-    """Three classes of unequal size, shuffled, and features in three well separated groups a class."""
+    """Return data of three uneven classes, and features in three separated groups a class."""
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat(np.arange(3), (150, 40, 12)))
     pixels = rng.integers(0, 256, (len(labels), 8, 8), dtype=np.uint8)

@@ -1,53 +1,53 @@
-"""Flags: spelling and defaults of the original, typed wins over derived, run names, errors that list the
-choices."""
+"""Flags: spelling and defaults of the original, typed wins over derived, names of runs."""
 
 import pytest
 import torch
 
-import utils
-from device import fast_precision
-from errors import UserError
-from flags import add_condensation, add_matching, add_sampling, base_parser
-from methods import METHODS
-from methods.distance import DISTANCES
-from methods.reduction import REDUCTIONS
-from utils import Arguments, parse
+from engine.device import fast_precision
+from experiment import flags
+from experiment.arguments import Arguments, own_flags, parse, parse_condensing
+from experiment.flags import FLAGS, KINDS, Parser
+from methods import METHODS, SHELF
+from methods.presets import LOOPS
+from utils import UserError
 
 
-def arguments(line='', **changes):
-    parser = base_parser('test')
-    add_condensation(parser, METHODS)
-    add_matching(parser, DISTANCES, REDUCTIONS)
-    return parse(parser, line.split(), METHODS)
+def arguments(line='', draw='uniform'):
+    return parse_condensing('test', line.split(), SHELF, draw)
 
 
 def test_defaults_of_the_original():
     expected = {
-        'method': 'DC', 'dataset': 'CIFAR10', 'model': 'ConvNet', 'ipc': 1, 'eval_mode': 'S', 'num_exp': 5,
-        'num_eval': 20, 'Iteration': 1000, 'lr_img': 0.1, 'lr_net': 0.01, 'batch_real': 256, 'init': 'noise',
-        'batch_train': 256, 'dsa_strategy': 'None', 'data_path': 'data', 'save_path': 'results',
-        'dis_metric': 'ours', 'outer_loop': 1, 'inner_loop': 1, 'seed': 0,
+        'method': 'DC', 'dataset': 'CIFAR10', 'model': 'ConvNet', 'ipc': 1, 'eval_mode': 'S',
+        'num_exp': 5, 'num_eval': 20, 'Iteration': 1000, 'lr_img': 0.1, 'lr_net': 0.01,
+        'batch_real': 256, 'init': 'noise', 'batch_train': 256, 'data_path': 'data',
+        'save_path': 'results', 'dis_metric': 'ours', 'outer_loop': 1, 'inner_loop': 1, 'seed': 0,
+        'draw': 'uniform', 'eval_every': 500,
     }  # fmt: skip
     values = vars(arguments())
     assert {key: values[key] for key in expected} == expected
+    clustered = {'draw': 'cluster', 'layer_idx': 1, 'num_cluster': 20, 'norm': True, 'mix': None}
+    values = vars(arguments(draw='cluster')) | {'cluster_path': 'clustering'}
+    assert {key: values[key] for key in clustered} == clustered
 
 
-@pytest.mark.parametrize(
-    ('ipc', 'loops'),
-    [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (40, (40, 15)), (50, (50, 10))],
-)
-def test_loops_by_ipc(ipc, loops):
+@pytest.mark.parametrize('ipc', LOOPS)
+def test_loops_by_ipc(ipc):
     args = arguments(f'--ipc {ipc}')
-    assert (args.outer_loop, args.inner_loop) == loops
+    assert (args.outer_loop, args.inner_loop) == LOOPS[ipc]
     assert arguments(f'--ipc {ipc} --inner_loop 3').inner_loop == 3
+    assert LOOPS[10] == (10, 50) and LOOPS[50] == (50, 10) and LOOPS[1] == (1, 1)
 
 
 def test_derived_values():
     assert arguments('--model MLP').lr_img == 0.01
     dsa = arguments('--method DSA')
     assert (dsa.init, dsa.dsa_strategy) == ('real', 'color_crop_cutout_flip_scale_rotate')
-    assert arguments('--method DSA --dataset SVHN').dsa_strategy == 'color_crop_cutout_scale_rotate'
+    strategy = arguments('--method DSA --dataset SVHN').dsa_strategy
+    assert strategy == 'color_crop_cutout_scale_rotate'
     assert arguments('--device cuda:1').precision == 'tf32'
+    assert arguments('--reduce mask').mask_quantile == 0.9975
+    assert arguments().mask_quantile is None
 
 
 @pytest.mark.parametrize(('has_bf16', 'precision'), [(True, 'bf16'), (False, 'fp32')])
@@ -60,8 +60,8 @@ def test_precision_on_a_cpu_is_what_it_has(monkeypatch, has_bf16, precision):
 @pytest.mark.parametrize(
     'typed',
     [
-        ('epoch_eval_train', 42), ('outer_loop', 3), ('inner_loop', 0), ('lr_img', 0.5), ('init', 'noise'),
-        ('dsa_strategy', 'None'), ('precision', 'bf16'),
+        ('epoch_eval_train', 42), ('outer_loop', 3), ('inner_loop', 0), ('lr_img', 0.5),
+        ('init', 'noise'), ('dsa_strategy', 'None'), ('precision', 'bf16'),
     ],
 )  # fmt: skip
 def test_a_typed_flag_always_wins(typed):
@@ -70,37 +70,106 @@ def test_a_typed_flag_always_wins(typed):
 
 
 def test_run_names_tell_experiments_apart_and_ignore_places():
-    lines = ['', '--method DSA', '--ipc 10', '--seed 1', '--lr_img 0.2', '--Iteration 200', '--num_eval 5']
-    lines += ['--model MLP', '--dataset MNIST', '--precision tf32', '--dis_metric mse', '--im_size 16']
+    lines = ['', '--method DSA', '--ipc 10', '--seed 1', '--lr_img 0.2', '--Iteration 200']
+    lines += ['--num_eval 5', '--model MLP', '--dataset MNIST', '--precision tf32']
+    lines += [
+        '--dis_metric mse',
+        '--im_size 16',
+        '--draw cluster',
+        '--draw equal',
+        '--method BS-DSA',
+    ]
     names = [arguments(line).run_name for line in lines]
     usual = f'_ConvNet_1ipc_seed0_{fast_precision("cpu")}'
     assert len(set(names)) == len(lines) and names[0] == f'DC_CIFAR10{usual}'
     assert names[4] == f'DC_CIFAR10{usual}_lr_img=0.2'
-    same = ['--lr_img 0.1', '--save_path elsewhere', '--data_path there', '--device cpu', '--outer_loop 1']
-    assert {arguments(line).run_name for line in same} == {names[0]}
+    same = ['--lr_img 0.1', '--save_path x', '--data_path x', '--device cpu', '--outer_loop 1']
+    assert {arguments(line).run_name for line in [*same, '--tensorboard']} == {names[0]}
     assert arguments('--dataset my/own.npz').run_name == f'DC_own{usual}'
+
+
+def test_a_run_stores_what_differs_from_the_defaults_of_its_method():
+    assert arguments('--method DSA --init real --seed 3').changed == {}
+    args = arguments('--ipc 15 --outer_loop 3 --inner_loop 2 --save_path x --num_exp 2')
+    assert args.changed == {'outer_loop': 3, 'inner_loop': 2, 'num_exp': 2}
+    # A quantile that follows from the reduction is not typed a second time in the name.
+    assert arguments('--reduce mask').changed == {'reduce': 'mask'}
+
+
+def test_one_experiment_has_one_name_however_it_is_spelled():
+    lines = [('--method BS', 'uniform'), ('--draw cluster', 'uniform'), ('', 'cluster')]
+    names = {arguments(line, draw).run_name for line, draw in lines}
+    assert len(names) == 1 and names.pop().startswith('BS_CIFAR10_ConvNet_1ipc')
+    lines = [
+        ('--method BS-DSA --draw stratified', 'uniform'),
+        ('--method DSA --draw stratified', 'cluster'),
+    ]
+    args = [arguments(line, draw) for line, draw in lines]
+    assert args[0].run_name == args[1].run_name and args[0].changed == {'draw': 'stratified'}
+    assert (args[0].method, args[0].draw) == ('DSA', 'stratified')
+    assert 'draw' not in vars(arguments('--method herding'))
 
 
 def test_a_run_has_one_name_whether_its_precision_is_typed_or_the_machines_own(monkeypatch):
     typed = arguments('--precision bf16 --lr_img 0.2').run_name
     assert typed == 'DC_CIFAR10_ConvNet_1ipc_seed0_bf16_lr_img=0.2'
     for own in ('bf16', 'fp32'):
-        monkeypatch.setattr(utils, 'fast_precision', lambda device, own=own: own)
+        monkeypatch.setattr(flags, 'fast_precision', lambda device, own=own: own)
         assert arguments('--precision bf16 --lr_img 0.2').run_name == typed
         assert (arguments('--lr_img 0.2').run_name == typed) == (own == 'bf16')
 
 
 def test_mix_without_a_number_is_the_originals():
-    parser = base_parser('test')
-    add_sampling(parser, {'cluster': None})
-    assert [parse(parser, words).mix for words in ([], ['--mix'], ['--mix', '7'])] == [None, 300, 7]
+    lines = ['', '--mix', '--mix 7']
+    assert [arguments(line, 'cluster').mix for line in lines] == [None, 300, 7]
 
 
 def test_arguments_are_frozen():
     args = arguments()
     with pytest.raises(AttributeError, match='frozen'):
         args.ipc = 3
-    assert isinstance(args, Arguments)
+    assert isinstance(args.replaced(ipc=3), Arguments) and args.ipc == 1
+
+
+def test_every_flag_has_a_kind_and_every_method_takes_flags_of_the_table():
+    assert {flag.kind for flag in FLAGS.values()} == set(KINDS)
+    for method in METHODS.values():
+        assert own_flags(method) <= FLAGS.keys()
+
+
+def test_a_method_without_defaults_is_complete():
+    class Toy:
+        def __init__(self, data, sampler, *, ipc, lr_img, rng):
+            pass
+
+        def step(self, pause):
+            pass
+
+    shelf = SHELF._replace(methods=METHODS | {'toy': Toy})
+    with pytest.raises(UserError, match='--method toy has no default for --lr_img: type it'):
+        parse_condensing('', ['--method', 'toy'], shelf, 'uniform')
+    args = parse_condensing(
+        '', ['--method', 'toy', '--ipc', '2', '--lr_img', '1'], shelf, 'uniform'
+    )
+    assert (args.Iteration, args.eval_every) == (1000, 500)
+    Toy.__init__.__kwdefaults__ = {'lr_img': 3}  # a keyword with a default is no flag
+    with pytest.raises(UserError, match='--lr_img does nothing for --method toy'):
+        parse_condensing('', ['--method', 'toy', '--lr_img', '1'], shelf, 'uniform')
+
+
+def test_a_keyword_that_is_no_flag_is_named():
+    class Toy:
+        def __init__(self, data, sampler, *, ipc, temperature, rng):
+            pass
+
+    with pytest.raises(UserError, match="Toy takes 'temperature', which is no flag: add a row"):
+        own_flags(Toy)
+
+
+def test_scripts_without_methods_fill_the_table_s_defaults():
+    parser = Parser('', ('layer_idx', 'num_cluster', 'norm', 'seed'), several=('layer_idx',))
+    args = parse(parser, ['--layer_idx', '0', '3', '--no-norm'])
+    assert (args.layer_idx, args.num_cluster, args.norm, args.seed) == ([0, 3], 20, False, 0)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +181,23 @@ def test_arguments_are_frozen():
         ('--eval_mode X', "'X'.*SS"),
         ('--ipc 0', "--ipc: '0' must be an integer at least 1"),
         ('--ipc -3', 'at least 1'),
-        ('--ipc 15', 'ipc 15 has no preset loops.*--outer_loop and --inner_loop.*1, 10, 20, 30, 40, 50'),
+        ('--ipc 15', 'no preset loops.*--outer_loop and --inner_loop.*1, 10, 20, 30, 40, 50'),
         ('--ipc 15 --outer_loop 3', 'no preset loops'),
         ('--lr_img nan', 'must be a number above 0'),
         ('--lr_img 0', 'must be a number above 0'),
         ('--num_eval x', 'must be an integer'),
         ('--epoch_eval_train 0', 'at least 1'),
-        ('--method DC --dsa_strategy flip', 'use --method DSA'),
-        ('--method BS --dsa_strategy flip', 'BS has no augmentation'),
+        ('--method DC --dsa_strategy flip', 'does nothing for --method DC; use it with DSA, DM'),
+        ('--method BS --dsa_strategy flip', '--dsa_strategy does nothing for --method DC'),
+        ('--method random --lr_img 5', '--lr_img does nothing for --method random'),
+        (
+            '--method DM --outer_loop 5',
+            '--outer_loop does nothing for --method DM; use it with DC, DSA',
+        ),
+        ('--method herding --draw stratified', '--draw does nothing for --method herding'),
+        ('--method BS --draw uniform', '--draw uniform does not; use --method DC'),
+        ('--no-norm', '--norm does nothing with --draw uniform.*main_BS.py'),
+        ('--draw nearest', "'nearest'.*stratified"),
         ('--unknown 3', 'unrecognized arguments: --unknown'),
     ],
 )
@@ -129,3 +207,8 @@ def test_mistakes(line, message):
     with pytest.raises(UserError) as error:
         arguments(line)
     assert '\n' not in str(error.value)
+
+
+def test_main_BS_needs_a_method_that_sees_batches():
+    with pytest.raises(UserError, match='--method herding sees no batches'):
+        arguments('--method herding', draw='cluster')

@@ -1,21 +1,22 @@
-"""Each operation: identity at zero strength, the right pixels, differentiable, same draw -> same
-transform."""
+"""Operations: identity at zero strength, right pixels, differentiable, equal for equal draws."""
 
 import math
 
 import pytest
 import torch
 
-import augment
-from augment import DC, DSA, dc_strategy, dsa_strategy
-from device import Rng
-from errors import UserError
+from dataset import augment
+from dataset.augment import DC, DSA
+from dataset.readers import dsa_strategy
+from evaluation.protocol import dc_strategy
+from utils import Rng, UserError
 
 SHAPE = (3, 12, 12)
 IMAGES = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(0))
 ZERO = torch.zeros(1)
 IDENTITIES = {
-    'brightness': {'shift': ZERO}, 'saturation': {'factor': ZERO + 1}, 'contrast': {'factor': ZERO + 1},
+    'brightness': {'shift': ZERO},
+    'saturation': {'factor': ZERO + 1}, 'contrast': {'factor': ZERO + 1},
     'color': {'shift': ZERO, 'saturation_factor': ZERO + 1, 'contrast_factor': ZERO + 1},
     'crop': {'shift_y': ZERO.long(), 'shift_x': ZERO.long()},
     'cutout': {'center_y': ZERO.long(), 'center_x': ZERO.long(), 'ratio': 0.0},
@@ -74,7 +75,9 @@ def test_crop_moves_the_window_and_fills():
     result = augment.crop(IMAGES, torch.tensor([2]), torch.tensor([-3]))
     assert torch.equal(result[:, :, :10, 3:], IMAGES[:, :, 2:, :9])
     assert result[:, :, 10:].abs().max() == 0 and result[..., :3].abs().max() == 0
-    filled = augment.crop(IMAGES, torch.tensor([2]), torch.tensor([0]), fill=torch.tensor([1.0, 2.0, 3.0]))
+    filled = augment.crop(
+        IMAGES, torch.tensor([2]), torch.tensor([0]), fill=torch.tensor([1.0, 2.0, 3.0])
+    )
     assert torch.equal(filled[0, :, 11, 5], torch.tensor([1.0, 2.0, 3.0]))
 
 
@@ -130,22 +133,27 @@ def test_every_operation_of_a_strategy_is_drawn():
 def test_one_of_gives_each_image_its_own_operation():
     choice = torch.tensor([0, 1, 1, 0, 2, 2])
     result = augment.one_of(IMAGES, choice, [lambda x: x + 1, lambda x: x * 0, lambda x: -x])
-    assert torch.equal(result, torch.stack([IMAGES[0] + 1, *IMAGES[1:3] * 0, IMAGES[3] + 1, *-IMAGES[4:]]))
+    assert torch.equal(
+        result, torch.stack([IMAGES[0] + 1, *IMAGES[1:3] * 0, IMAGES[3] + 1, *-IMAGES[4:]])
+    )
 
 
 def test_no_strategy_is_the_identity_and_draws_nothing():
     rng = Rng('cpu', 5)
-    before = rng.device.get_state()
+    before = rng.generator.get_state()
     for kind in (DSA, DC):
         assert kind('None', SHAPE, rng).draw(6)(IMAGES) is IMAGES
-    assert torch.equal(before, rng.device.get_state())
+    assert torch.equal(before, rng.generator.get_state())
 
 
 def test_strategies_of_the_data_sets():
     assert dsa_strategy('my/MNIST.npz') == dsa_strategy('MNIST')
-    assert 'flip' in dsa_strategy('CIFAR10') and 'flip' not in dsa_strategy('MNIST') + dsa_strategy('SVHN')
+    assert 'flip' in dsa_strategy('CIFAR10') and 'flip' not in dsa_strategy('MNIST') + dsa_strategy(
+        'SVHN'
+    )
     assert (
-        dc_strategy('MNIST', 'ConvNet') == 'crop_scale_rotate' and dc_strategy('CIFAR10', 'ConvNet') == 'None'
+        dc_strategy('MNIST', 'ConvNet') == 'crop_scale_rotate'
+        and dc_strategy('CIFAR10', 'ConvNet') == 'None'
     )
     assert dc_strategy('CIFAR10', 'ConvNetBN') == 'crop_noise'
 

@@ -1,4 +1,6 @@
-"""Batch sampling by its scripts: extractor, clusters, main_BS.py and main.py agree, mistakes are one line."""
+"""Batch sampling by its scripts: extractor, clusters, main_BS.py and main.py agree, mistakes are
+one line.
+"""
 
 import json
 from types import SimpleNamespace
@@ -10,15 +12,17 @@ from matplotlib import pyplot as plt
 import main as main_script
 import main_BS
 import main_cluster
-from errors import UserError
-from extractor import default_epochs, layer_features, load_extractor
+from engine.training import test_accuracy as accuracy_of
+from experiment.result import label_of
+from features.extractor import default_epochs, layer_features, load_extractor
 from figures import clusters as cluster_figure
-from figures import method as method_figure
+from figures import diagram
 from networks import make_network
-from storage import label_of
-from training import test_accuracy as accuracy_of
+from utils import UserError
 
-BS = '--dataset Digits --model ConvNetD1 --Iteration 4 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
+BS = (
+    '--dataset Digits --model ConvNetD1 --Iteration 4 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
+)
 CLUSTERS = ['--num_cluster', '3', '--layer_idx', '3', '--extractor_epochs', '1']
 
 
@@ -38,7 +42,9 @@ def test_main_cluster_makes_all_from_one_pass(clustered, digits, capsys):
         + ['resnet18_digits.pt']
     )
     net, facts = load_extractor(clustered / 'resnet18_digits.pt', digits)
-    assert facts['accuracy'] == pytest.approx(accuracy_of(net, digits), abs=0.02)  # measured in bf16
+    assert facts['accuracy'] == pytest.approx(
+        accuracy_of(net, digits), abs=0.02
+    )  # measured in bf16
     assert facts['dataset'] == 'Digits' and len(facts['hash']) == 64
     features = layer_features(net, digits, 'fp32')
     assert [part.shape for part in features] == [(1347, width) for width in (64, 128, 256, 512)]
@@ -52,25 +58,31 @@ def result(path):
 
 def test_picture_of_the_clusters(clustered, tmp_path, capsys):
     flags = ['--dataset', 'Digits', '--layer_idx', '3', '--num_cluster', '5', '--class_idx', '9']
-    cluster_figure.main([*flags, '--cluster_path', str(clustered), '--out', str(tmp_path / 'nine.png')])
+    cluster_figure.main(
+        [*flags, '--cluster_path', str(clustered), '--out', str(tmp_path / 'nine.png')]
+    )
     assert (tmp_path / 'nine.png').stat().st_size > 20_000
 
 
 def test_picture_of_the_method(clustered, tmp_path, capsys):
     flags = [*CLUSTERS, '--cluster_path', str(clustered)]
     main_BS.main([*BS.split(), *flags, '--save_path', str(tmp_path)])
-    file, out = next(tmp_path.glob('*/res_*.pt')), tmp_path / 'method.png'
-    method_figure.main([str(file), '--dataset', 'Digits', *flags, '--class_idx', '3', '--out', str(out)])
+    file, out = next(tmp_path.glob('*/res_*.pt')), tmp_path / 'diagram.png'
+    diagram.main([str(file), '--dataset', 'Digits', *flags, '--class_idx', '3', '--out', str(out)])
     assert plt.imread(out).shape[:2] == (750, 1590) and plt.imread(out).std() > 0.1
 
 
 @pytest.mark.parametrize(
     ('args', 'label'),
     [
-        ({'method': 'DC', 'draw': 'cluster', 'mix': None, 'equal_batch': False}, 'DC'),
-        ({'method': 'DC', 'draw': 'cluster', 'equal_batch': True}, 'DC equal batch'),
-        ({'method': 'BS-DSA', 'draw': 'stratified', 'mix': None}, 'BS-DSA stratified'),
-        ({'method': 'BS', 'draw': 'cluster', 'mix': 300}, 'BS mix 300'),
+        ({'method': 'DC', 'draw': 'uniform'}, 'DC'),
+        ({'method': 'DC', 'draw': 'equal'}, 'DC equal'),
+        ({'method': 'DSA', 'draw': 'stratified', 'mix': None}, 'BS-DSA stratified'),
+        ({'method': 'DC', 'draw': 'cluster', 'mix': 300}, 'BS mix 300'),
+        ({'method': 'DC', 'draw': 'uniform', 'level': 'inter', 'reduce': 'mask'}, 'DC mask inter'),
+        ({'synset': 'x/set.pt', 'made_by': {'method': 'DM', 'draw': 'cluster'}}, 'BS-DM'),
+        ({'synset': 'x/set.pt', 'made_by': {}}, 'set'),
+        ({'method': 'herding'}, 'herding'),
         ({'synset': 'random'}, 'random'),
     ],
 )
@@ -83,13 +95,15 @@ def test_main_BS_is_main_with_method_BS(clustered, tmp_path, capsys):
     main_BS.main([*flags, str(tmp_path / 'a'), '--method', 'DC'])
     main_script.main([*flags, str(tmp_path / 'b'), '--method', 'BS'])
     a, b = result(tmp_path / 'a'), result(tmp_path / 'b')
-    assert torch.equal(a['data'][0][0], b['data'][0][0]) and a['accs_all_exps'] == b['accs_all_exps']
+    assert (
+        torch.equal(a['data'][0][0], b['data'][0][0]) and a['accs_all_exps'] == b['accs_all_exps']
+    )
     main_script.main([*BS.split(), '--save_path', str(tmp_path / 'c')])
     assert not torch.equal(result(tmp_path / 'c')['data'][0][0], b['data'][0][0])
     log = json.loads(next(tmp_path.glob('a/*/log.jsonl')).read_text().splitlines()[1])
     assert 20 < log['batch_real'] < 100  # about n/k = 45 of 135
     main_BS.main([*flags, str(tmp_path / 'd'), '--method', 'DSA'])
-    assert result(tmp_path / 'd')['args']['method'] == 'BS-DSA'
+    assert result(tmp_path / 'd')['args']['method'] == 'DSA'
 
 
 @pytest.mark.parametrize(
@@ -106,7 +120,9 @@ def test_main_BS_is_main_with_method_BS(clustered, tmp_path, capsys):
 def test_mistakes(flags, message, tmp_path, capsys):
     for path in (tmp_path, tmp_path / 'clusters'):
         with pytest.raises(SystemExit) as exit_:
-            main_BS.main([*BS.split(), *flags.split(), '--save_path', str(path), '--cluster_path', str(path)])
+            main_BS.main(
+                [*BS.split(), *flags.split(), '--save_path', str(path), '--cluster_path', str(path)]
+            )
         error = capsys.readouterr().err
         assert exit_.value.code == 2 and message in error and error.count('\n') == 1
 
@@ -131,25 +147,31 @@ def test_clusters_of_another_extractor_are_named(script, clustered, tmp_path, ca
         (tmp_path / path.name).write_bytes(path.read_bytes())
     weights = torch.load(tmp_path / 'resnet18_digits.pt', weights_only=True)
     torch.save(weights | {'accuracy': 0.5}, tmp_path / 'resnet18_digits.pt')
+    flags = ['--dataset', 'Digits', *CLUSTERS, '--cluster_path', str(tmp_path)]
+    flags += [*BS.split(), '--save_path', str(tmp_path)] if script is main_BS else []
     with pytest.raises(SystemExit):
-        flags = BS.split() if script is main_BS else ['--dataset', 'Digits']
-        script.main([*flags, *CLUSTERS, '--cluster_path', str(tmp_path), '--save_path', str(tmp_path)])
+        script.main(flags)
     assert 'was made with another extractor' in capsys.readouterr().err
 
 
 def test_equal_batch_gives_dc_the_batch_sizes_of_bs(clustered, tmp_path, capsys):
     flags = [*BS.split(), *CLUSTERS, '--cluster_path', str(clustered), '--save_path']
     main_script.main([*flags, str(tmp_path / 'bs'), '--method', 'BS'])
-    main_script.main([*flags, str(tmp_path / 'equal'), '--method', 'DC', '--equal_batch'])
+    main_script.main([*flags, str(tmp_path / 'equal'), '--method', 'DC', '--draw', 'equal'])
     sizes = [
-        [json.loads(line).get('batch_real') for line in next(tmp_path.glob(f'{name}/*/log.jsonl')).open()]
+        [
+            json.loads(line).get('batch_real')
+            for line in next(tmp_path.glob(f'{name}/*/log.jsonl')).open()
+        ]
         for name in ('bs', 'equal')
     ]
     assert sizes[0] == sizes[1]
-    assert not torch.equal(result(tmp_path / 'bs')['data'][0][0], result(tmp_path / 'equal')['data'][0][0])
+    assert not torch.equal(
+        result(tmp_path / 'bs')['data'][0][0], result(tmp_path / 'equal')['data'][0][0]
+    )
 
 
 def test_cluster_flags_need_a_clustered_method(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main_script.main([*BS.split(), '--num_cluster', '5', '--save_path', str(tmp_path)])
-    assert '--num_cluster does nothing for --method DC' in capsys.readouterr().err
+    assert '--num_cluster does nothing with --draw uniform' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The benchmark: contestants do the same work, rows follow from what was measured, a small real run."""
+"""The benchmark: contestants do the same work, rows follow from measurements, a small real run."""
 
 import csv
 
@@ -8,14 +8,17 @@ import torch
 import bench
 from benchmark.contestants import REFERENCE_NAMES, Ours, Textbook, reference_modules
 from benchmark.measure import work_of_a_step
-from errors import UserError
+from utils import UserError
 
 
 @pytest.mark.parametrize('method', ['DC', 'DSA', 'BS'])
 def test_contestants_do_the_same_work(digits, method):
     ours, slow = Ours(digits, method, 2, 'fp32', False), Textbook(digits, method, 2, 'fp32', False)
     for contestant in (ours, slow):
-        contestant.match(), contestant.inner_epoch(), contestant.judge_epoch(), contestant.test()
+        contestant.match()
+        contestant.inner_epoch()
+        contestant.evaluation_epoch()
+        contestant.test()
     assert torch.allclose(ours.method.image_syn, slow.method.image_syn, atol=1e-5)
     for name, value in ours.method.net.state_dict().items():
         assert torch.allclose(value, slow.method.net.state_dict()[name], atol=1e-5)
@@ -23,20 +26,25 @@ def test_contestants_do_the_same_work(digits, method):
 
 def test_rows_follow_from_the_measurements():
     measured = {'match': {'first': 9.0, 'seconds': [2.0, 1.0, 3.0]}, 'peak_memory_mib': 100.0}
-    measured |= {name: {'first': 1.0, 'seconds': [0.1]} for name in ('inner_epoch', 'judge_epoch', 'test')}
+    measured |= {
+        name: {'first': 1.0, 'seconds': [0.1]}
+        for name in ('inner_epoch', 'evaluation_epoch', 'test')
+    }
     rate = {'fp32': 100.0, 'bf16': 200.0, 'copy': 50.0}
     row = bench.row_of('DC', 10, 'ours bf16', measured, (40.0, 10.0), rate)
     assert row['match'] == 2.0 and row['first_match'] == 9.0 and row['spread_match'] == '1-3'
     assert row['iteration'] == pytest.approx(10 * 2 + 9 * 50 * 0.1)
-    assert row['judge_network'] == pytest.approx(301 * 0.1 + 0.1)
+    assert row['evaluate_network'] == pytest.approx(301 * 0.1 + 0.1)
     assert row['share_of_matrix_rate'] == pytest.approx(40 / 200 / 2)
     assert row['share_of_copy_rate'] == pytest.approx(10 / 50 / 2)
-    assert bench.row_of('DC', 10, 'textbook', measured, (40.0, 10.0), rate)['share_of_matrix_rate'] == 0.2
+    textbook = bench.row_of('DC', 10, 'textbook', measured, (40.0, 10.0), rate)
+    assert textbook['share_of_matrix_rate'] == 0.2
     textbook = bench.row_of('DC', 10, 'textbook', measured, (40.0, 10.0), rate | {'tf32': 400.0})
     assert textbook['share_of_matrix_rate'] == 0.05
     assert 'iteration' not in bench.row_of('DC', 200, 'textbook', measured, (40.0, 10.0), rate)
-    lines = bench.table([row]).splitlines()
-    assert lines[0].split()[:3] == ['method', 'ipc', 'contestant'] and lines[1].split()[:2] == ['DC', '10']
+    lines = bench.text_of([row]).splitlines()
+    assert lines[0].split()[:3] == ['method', 'ipc', 'contestant']
+    assert lines[1].split()[:2] == ['DC', '10']
 
 
 def test_work_grows_with_the_images(digits):
@@ -54,8 +62,8 @@ def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
 
     (tmp_path / 'networks.py').write_text('width = 7\n')
     names = ' = '.join(REFERENCE_NAMES)
-    text = f'from scipy.ndimage.interpolation import rotate\nfrom networks import width\n{names} = None\n'
-    (tmp_path / 'utils.py').write_text(text)
+    text = 'from scipy.ndimage.interpolation import rotate\nfrom networks import width\n'
+    (tmp_path / 'utils.py').write_text(f'{text}{names} = None\n')
     assert reference_modules(tmp_path).width == 7
     import networks
     import utils as again
@@ -67,9 +75,11 @@ def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
 
 
 def test_a_small_run(tmp_path, capsys):
-    line = '--dataset Digits --ipc 1 --only_match --repeats 2 --no-compile --precision fp32 --no-textbook'
+    line = '--dataset Digits --ipc 1 --only_match --repeats 2 --no-compile --precision fp32'
+    line += ' --no-textbook'
     bench.main([*line.split(), '--out', str(tmp_path / 'bench.csv')])
     (row,) = csv.DictReader((tmp_path / 'bench.csv').open())
     assert row['contestant'] == 'ours fp32' and float(row['match']) > 0
     assert float(row['peak_memory_mib']) > 100 and row['dataset'] == 'Digits'
-    assert row['commit'] and row['torch'] == torch.__version__ and 'ours fp32' in capsys.readouterr().out
+    assert row['commit'] and row['torch'] == torch.__version__
+    assert 'ours fp32' in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Clusters: every file is a partition within bounds, and stale or foreign files are named."""
 
 import json
+import sys
 import threading
 from pathlib import Path
 
@@ -8,11 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-import clusters as clusters_module
-from clusters import cluster_path, cluster_points, make_clusters, read_clusters, size_bounds
-from data import Data
-from errors import UserError
-from storage import making
+from dataset.data import Data
+from experiment.files import making
+from features import clusters as clusters_module
+from features import extractor as extractor_module
+from features.clusters import (
+    cluster_path,
+    cluster_points,
+    make_clusters,
+    read_clusters,
+    size_bounds,
+)
+from utils import UserError
 
 SIZES = (150, 40, 12)
 
@@ -25,7 +33,9 @@ def test_a_cluster_file_is_a_partition_within_bounds(uneven, tmp_path, k, balanc
     assert path.name == f'class_idx_uneven_k{k}_2_{balanced}.pt'
     make_clusters(data, features, path, k=k, layer=2, balanced=balanced, facts={'hash': 'abc'})
     plain = torch.load(path, weights_only=True)
-    assert all(type(i) is int for of_class in plain.values() for part in of_class.values() for i in part)
+    assert all(
+        type(i) is int for of_class in plain.values() for part in of_class.values() for i in part
+    )
     clusters = read_clusters(path, data, 'abc')
     for c, members in enumerate(data.indices_class):
         assert sorted(sum(clusters[c].values(), [])) == members.tolist() and len(clusters[c]) == k
@@ -33,7 +43,9 @@ def test_a_cluster_file_is_a_partition_within_bounds(uneven, tmp_path, k, balanc
         if balanced:
             assert all(low <= len(part) <= high for part in clusters[c].values())
     summary = json.loads(path.with_suffix('.json').read_text())
-    assert summary['size_mean'] == pytest.approx(sum(SIZES) / (3 * k)) and len(summary['inertia']) == 3
+    assert (
+        summary['size_mean'] == pytest.approx(sum(SIZES) / (3 * k)) and len(summary['inertia']) == 3
+    )
     assert read_clusters(path, data) == clusters
     with pytest.raises(UserError, match='another extractor'):
         read_clusters(path, data, 'other')
@@ -45,7 +57,9 @@ def test_clustering_finds_the_groups_and_is_repeatable(balanced):
     truth = np.repeat([0, 1, 2], 20)
     points = np.eye(3)[truth] * 10 + rng.normal(size=(60, 3))
     labels, inertia, silhouette = cluster_points(points, 3, balanced)
-    assert all(len(np.unique(labels[truth == group])) == 1 for group in range(3)) and silhouette > 0.7
+    assert (
+        all(len(np.unique(labels[truth == group])) == 1 for group in range(3)) and silhouette > 0.7
+    )
     centres = np.stack([points[labels == j].mean(0) for j in range(3)])
     assert inertia == pytest.approx(((points - centres[labels]) ** 2).sum(), rel=1e-6)
     assert (cluster_points(points, 3, balanced)[0] == labels).all()
@@ -85,10 +99,11 @@ def test_members_are_ordered_by_distance_to_their_centre(uneven, tmp_path):
 
 
 def test_files_of_the_original_are_read(uneven, tmp_path):
-    """NumPy integers as keys and members, as the original's code writes them."""
+    """Read NumPy integers as keys and members, as the original's code writes them."""
     data, _ = uneven
     clusters = {
-        np.int64(c): {np.int32(0): index.numpy().tolist()} for c, index in enumerate(data.indices_class)
+        np.int64(c): {np.int32(0): index.numpy().tolist()}
+        for c, index in enumerate(data.indices_class)
     }
     torch.save(clusters, tmp_path / 'original.pt')
     assert read_clusters(tmp_path / 'original.pt', data)[2][0] == data.indices_class[2].tolist()
@@ -100,7 +115,9 @@ def test_facts_beside_a_file_are_checked(uneven, tmp_path):
     facts = {'hash': 'abc', 'data': data.fingerprint}
     make_clusters(data, features, path, k=2, layer=0, balanced=False, facts=facts)
     assert read_clusters(path, data, 'abc')
-    make_clusters(data, features, path, k=2, layer=0, balanced=False, facts=facts | {'data': 'other'})
+    make_clusters(
+        data, features, path, k=2, layer=0, balanced=False, facts=facts | {'data': 'other'}
+    )
     with pytest.raises(UserError, match='made from other pixels of the name uneven'):
         read_clusters(path, data)
     for text in ('', '[]', '{}', '{"extractor": '):
@@ -113,12 +130,12 @@ def test_facts_beside_a_file_are_checked(uneven, tmp_path):
 
 def test_the_extractor_of_other_data_or_epochs_is_named(uneven):
     data, path = uneven[0], Path('resnet.pt')
-    clusters_module.check_own(path, {'data': data.fingerprint, 'epochs': 5}, data, 5)
-    clusters_module.check_own(path, {'data': None, 'epochs': None}, data, 5)
+    extractor_module.check_own(path, {'data': data.fingerprint, 'epochs': 5}, data, 5)
+    extractor_module.check_own(path, {'data': None, 'epochs': None}, data, 5)
     with pytest.raises(UserError, match='trained on other pixels'):
-        clusters_module.check_own(path, {'data': 'other'}, data, None)
+        extractor_module.check_own(path, {'data': 'other'}, data, None)
     with pytest.raises(UserError, match='trained for 5 epochs, not --extractor_epochs 7'):
-        clusters_module.check_own(path, {'epochs': 5}, data, 7)
+        extractor_module.check_own(path, {'epochs': 5}, data, 7)
 
 
 def test_two_processes_that_need_one_file_make_it_once(tmp_path, capsys):
@@ -143,8 +160,10 @@ def test_two_processes_that_need_one_file_make_it_once(tmp_path, capsys):
 
 
 def test_the_missing_package_of_balanced_clusters_is_named(uneven, tmp_path, monkeypatch):
-    monkeypatch.setattr(clusters_module, 'find_spec', lambda name: None)
-    flags = {'layers': [0], 'ks': [2], 'extractor': None, 'epochs': 1, 'seed': 0, 'precision': 'fp32'}
+    monkeypatch.setitem(sys.modules, 'k_means_constrained', None)
+    flags = {
+        'layers': [0], 'ks': [2], 'extractor': None, 'epochs': 1, 'seed': 0, 'precision': 'fp32',
+    }  # fmt: skip
     with pytest.raises(UserError, match='k-means-constrained.*--no-norm'):
         clusters_module.ensure_clusters(uneven[0], tmp_path, balanced=True, **flags)
 

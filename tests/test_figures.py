@@ -1,4 +1,6 @@
-"""Figures: curves show what was logged, labels keep their colours, and what cannot be drawn is one line."""
+"""Figures: curves show what was logged, labels keep their colours, and what cannot be drawn is one
+line.
+"""
 
 import json
 
@@ -7,23 +9,32 @@ import pytest
 import torch
 
 import main as main_script
-from errors import UserError
 from figures import curves, embedding, heatmap, study
 from figures.curves import draw_lines, group, iterations, read_records, smooth
 from figures.style import FIXED, OKABE_ITO, colors_of, plt, tile
 from networks import make_network
-from report.networks import NetworksTable
+from report.cross_architecture import NetworksTable
+from utils import UserError
 
 
 def write_run(folder, method, seed, losses, **args):
     """Write args.json and log.jsonl as a run leaves them, one evaluation among the iterations."""
     folder.mkdir(parents=True)
     (folder / 'args.json').write_text(
-        json.dumps({'method': method, 'dataset': 'Digits', 'draw': 'cluster', 'seed': seed} | args)
+        json.dumps(
+            {'method': method, 'dataset': 'Digits', 'ipc': 1, 'draw': 'uniform', 'seed': seed}
+            | args
+        )
     )
     norms = {'features.0.weight': 1.0 + seed, 'classifier.weight': 2.0}
     records = [
-        {'exp': 0, 'iteration': it + 1, 'loss': loss, 'grad_norm_real': norms, 'grad_norm_syn': norms}
+        {
+            'exp': 0,
+            'iteration': it + 1,
+            'loss': loss,
+            'grad_norm_real': norms,
+            'grad_norm_syn': norms,
+        }
         for it, loss in enumerate(losses)
     ]
     records.insert(1, {'exp': 0, 'iteration': 1, 'accs': {'ConvNet': [0.5]}})
@@ -34,9 +45,9 @@ def write_run(folder, method, seed, losses, **args):
 @pytest.fixture
 def runs(tmp_path):
     return [
-        write_run(tmp_path / 'dc0', 'DC', 0, [4.0, 2.0, 1.0], num_cluster=5),
-        write_run(tmp_path / 'dc1', 'DC', 1, [6.0, 4.0], num_cluster=10),
-        write_run(tmp_path / 'bs', 'BS', 0, [8.0, 8.0, 8.0], draw='stratified', num_cluster=10),
+        write_run(tmp_path / 'dc0', 'DC', 0, [4.0, 2.0, 1.0]),
+        write_run(tmp_path / 'dc1', 'DC', 1, [6.0, 4.0]),
+        write_run(tmp_path / 'bs', 'DC', 0, [8.0, 8.0, 8.0], draw='stratified', num_cluster=10),
     ]
 
 
@@ -57,12 +68,17 @@ def test_smooth_is_a_trailing_mean():
 
 
 def test_runs_of_a_label_are_one_line_in_a_band(runs):
-    groups = {label: [iterations(part) for part in sets] for label, sets in group(runs, None).items()}
+    groups = {
+        label: [iterations(part) for part in sets] for label, sets in group(runs, None).items()
+    }
     assert list(groups) == ['DC', 'BS stratified']
     _, axis = plt.subplots()
     draw_lines(axis, groups, lambda record: record['loss'], 1)
     dc, bs = axis.get_lines()
-    assert dc.get_ydata().tolist() == [5.0, 3.0] and dc.get_xdata().tolist() == [1, 2]  # as long as both
+    assert dc.get_ydata().tolist() == [5.0, 3.0] and dc.get_xdata().tolist() == [
+        1,
+        2,
+    ]  # as long as both
     assert bs.get_ydata().tolist() == [8.0, 8.0, 8.0]
     (band,) = axis.collections
     heights = band.get_paths()[0].vertices[:, 1]
@@ -77,9 +93,8 @@ def test_runs_can_be_told_apart_by_a_flag(runs):
 
 
 def test_experiments_of_one_name_are_told_apart(tmp_path):
-    name = 'DC_Digits_ConvNet_1ipc_seed{}_bf16_lr_img={}'
     runs = [
-        write_run(tmp_path / str(i), 'DC', i, [1.0], Iteration=it, lr_img=lr, run_name=name.format(i, lr))
+        write_run(tmp_path / str(i), 'DC', i, [1.0], Iteration=it, lr_img=lr)
         for i, (it, lr) in enumerate([(1000, 0.1), (1000, 0.1), (200, 0.1), (1000, 0.2)])
     ]
     groups = group(runs, None)
@@ -162,11 +177,13 @@ def test_runs_that_logged_no_norms_are_named(runs, tmp_path, capsys):
 def test_curves_of_a_real_method(make_method, tmp_path, capsys):
     method, folder = make_method(ipc=1, outer_loop=1), tmp_path / 'run'
     folder.mkdir()
-    (folder / 'args.json').write_text('{"method": "DC", "dataset": "Digits"}')
+    (folder / 'args.json').write_text('{"method": "DC", "dataset": "Digits", "ipc": 1}')
     records = [{'exp': 0, 'iteration': it} | method.step() for it in range(3)]
     (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, records)) + '\n')
     curves.main(['norms', str(folder), '--out', str(tmp_path / 'norms.svg')])
-    assert (tmp_path / 'norms.svg').stat().st_size > 10_000 and torch.isfinite(method.image_syn).all()
+    assert (tmp_path / 'norms.svg').stat().st_size > 10_000 and torch.isfinite(
+        method.image_syn
+    ).all()
 
 
 def test_accuracy_stands_over_the_minutes_paid(tmp_path, monkeypatch):
@@ -176,12 +193,14 @@ def test_accuracy_stands_over_the_minutes_paid(tmp_path, monkeypatch):
     lines.append({'exp': 0, 'iteration': 3, 'accs': {'ConvNet': [0.7, 0.9]}})
     (run / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
     drawn = []
-    monkeypatch.setattr(curves, 'save', lambda figure, out: drawn.append(figure))
+    monkeypatch.setattr(curves, 'save_figure', lambda figure, out: drawn.append(figure))
     curves.main(['accuracy', str(run), '--out', 'unused.png'])
     (points,) = drawn[0].axes[0].containers
     assert points.lines[0].get_xdata().tolist() == [1.0, 3.0]
     assert np.allclose(points.lines[0].get_ydata(), [50, 80])
-    assert np.allclose(points.lines[2][0].get_segments()[1][:, 1], [70, 90])  # ± the population std, 10
+    assert np.allclose(
+        points.lines[2][0].get_segments()[1][:, 1], [70, 90]
+    )  # ± the population std, 10
 
 
 def result(path, method, accs, size=8, **args):
@@ -195,10 +214,13 @@ def result(path, method, accs, size=8, **args):
 def test_heat_map_joins_the_files_of_a_set(tmp_path):
     files = [
         result(
-            tmp_path / 'a.pt', None, {'MLP': [0.5, 0.7], 'LeNet': [0.4]}, synset='x/res_DC_Digits_MLP_2ipc.pt'
+            tmp_path / 'a.pt',
+            None,
+            {'MLP': [0.5, 0.7], 'LeNet': [0.4]},
+            made_by={'method': 'DC'},
         ),
-        result(tmp_path / 'b.pt', None, {'VGG11': [0.3]}, synset='x/res_DC_Digits_MLP_2ipc.pt'),
-        result(tmp_path / 'c.pt', 'BS', {'MLP': [0.2]}),
+        result(tmp_path / 'b.pt', None, {'VGG11': [0.3]}, made_by={'method': 'DC'}),
+        result(tmp_path / 'c.pt', 'DC', {'MLP': [0.2]}, draw='cluster'),
     ]
     table = NetworksTable(files)
     assert table.names == ['DC, 2 per class, dc', 'BS, 2 per class, dc']
@@ -206,13 +228,15 @@ def test_heat_map_joins_the_files_of_a_set(tmp_path):
     assert np.allclose(table.means, [[60, 40, 30], [20, np.nan, np.nan]], equal_nan=True)
     heatmap.main([*map(str, files), '--out', str(tmp_path / 'map.png')])
     assert plt.imread(tmp_path / 'map.png')[..., :3].std() > 0.1
+    heatmap.main([*map(str, files), '--out', str(tmp_path / 'map.pdf')])
     assert (tmp_path / 'map.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_sets_stand_among_the_real_images(digits, tmp_path, capsys):
     net = make_network('ResNet18BN', 1, 10, (8, 8))
     torch.save({'net': net.state_dict(), 'accuracy': 0.1}, tmp_path / 'resnet.pt')
-    files = [str(result(tmp_path / f'{name}.pt', name, {})) for name in ('DC', 'BS')]
+    draws = {'DC': 'uniform', 'BS': 'cluster'}
+    files = [str(result(tmp_path / f'{name}.pt', 'DC', {}, draw=draws[name])) for name in draws]
     flags = ['--dataset', 'Digits', '--extractor', str(tmp_path / 'resnet.pt'), '--num_real', '50']
     out = ['--out', str(tmp_path / 'tsne.png')]
     embedding.main([*files, *flags, '--class_idx', '3', *out])
@@ -223,7 +247,10 @@ def test_sets_stand_among_the_real_images(digits, tmp_path, capsys):
     )
     for line, message in (
         ([*files, *flags, '--class_idx', '10'], 'has classes 0 … 9'),
-        ([str(result(tmp_path / 'large.pt', 'DC', {}, size=16)), *flags], 'holds images (1, 16, 16)'),
+        (
+            [str(result(tmp_path / 'large.pt', 'DC', {}, size=16)), *flags],
+            'holds images (1, 16, 16)',
+        ),
     ):
         capsys.readouterr()
         with pytest.raises(SystemExit):
@@ -233,27 +260,35 @@ def test_sets_stand_among_the_real_images(digits, tmp_path, capsys):
 
 def test_the_figures_of_the_study_come_from_its_cells(tmp_path, capsys):
     flags = '--dataset Digits --model MLP --num_exp 1 --num_eval 1 --Iteration 2'
-    for more in ('', '--seed 1', '--lr_img 0.5', '--reduce avgpool1'):  # two sets of DC, and what is no cell
+    for more in (
+        '',
+        '--seed 1',
+        '--lr_img 0.5',
+        '--reduce avgpool1',
+    ):  # two sets of DC, and what is no cell
         main_script.main([*flags.split(), *more.split(), '--save_path', str(tmp_path)])
     (tmp_path / 'begun').mkdir()
-    words = (
-        f'--results {tmp_path} --dataset Digits --model MLP --Iteration 2 --cluster_path {tmp_path}'.split()
-    )
+    words = f'--results {tmp_path} --dataset Digits --model MLP --Iteration 2'.split()
+    words += ['--cluster_path', str(tmp_path)]
     capsys.readouterr()
-    study.main([*words, '--figures', 'grid', 'norms_by_k', 'networks', 'embedding', 'method'])
+    study.main([*words, '--figures', 'grid', 'norms_by_k', 'networks', 'embedding', 'diagram'])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('python -m figures.grid ') and lines[0].count('res_DC') == 1
     norms = next(line for line in lines if '--by num_cluster' in line)
     assert norms.count('DC_Digits') == 2 and 'seed1' in norms
     assert 'lr_img=' not in norms and 'reduce' not in norms
-    assert 'networks: skipped' in '|'.join(lines) and 'method: skipped' in '|'.join(lines)
-    assert 'embedding: skipped' in lines and lines[-1] == '2 of 5 figures drawn'  # no extractor here
+    assert 'networks: skipped' in '|'.join(lines) and 'diagram: skipped' in '|'.join(lines)
+    assert (
+        'embedding: skipped' in lines and lines[-1] == '1 of 5 figures drawn'
+    )  # no extractor here
     assert {path.name for path in (tmp_path / 'figures').glob('*.png')} == {
-        'grid_ipc1.png', 'norms_by_k_ipc1.png',
+        'grid_ipc1.png',
     }  # fmt: skip
 
 
-@pytest.mark.parametrize('line', ['--figures nothing', '--results {tmp_path}/missing', '--num_cluster 0'])
+@pytest.mark.parametrize(
+    'line', ['--figures nothing', '--results {tmp_path}/missing', '--num_cluster 0']
+)
 def test_mistakes_of_the_study_are_one_line(tmp_path, line, capsys):
     with pytest.raises(SystemExit) as exit_:
         study.main(line.format(tmp_path=tmp_path).split())

@@ -1,5 +1,4 @@
-"""The fast path on a GPU, eager and replayed from CUDA graphs, against the textbook loop there, at every
-precision; state; one run."""
+"""The fast path on a GPU, eager and replayed, against the textbook; precisions, state, a run."""
 
 import copy
 
@@ -8,9 +7,10 @@ import pytest
 import torch
 
 import main as main_script
-from data import load
-from device import Rng, set_up_device
+from dataset.data import load_dataset
+from engine.device import set_up_device
 from methods import textbook
+from utils import Rng
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
 ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
@@ -18,11 +18,14 @@ ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
 
 @pytest.fixture(scope='module')
 def on_gpu():
-    return load('Digits', device=set_up_device('cuda', 'fp32'))
+    """Return Digits on the GPU."""
+    return load_dataset('Digits', device=set_up_device('cuda', 'fp32'))
 
 
 @pytest.fixture
 def make(make_method, on_gpu):
+    """Return make_method for the GPU; afterwards set its precision back to fp32."""
+
     def made(name='DC', seed=0, **keywords):
         return make_method(name, data=on_gpu, rng=Rng('cuda', seed), **keywords)
 
@@ -51,7 +54,9 @@ def test_other_precisions_move_the_gradient_little(make, precision, bound, compi
     set_up_device('cuda', precision)
     other = make(outer_loop=1, model='ConvNetD2', precision=precision, compile=compile)
     other.step()
-    assert (exact.image_syn.grad - other.image_syn.grad).norm() < bound * exact.image_syn.grad.norm()
+    assert (
+        exact.image_syn.grad - other.image_syn.grad
+    ).norm() < bound * exact.image_syn.grad.norm()
 
 
 @pytest.mark.parametrize(
@@ -67,8 +72,9 @@ def test_state_goes_on_in_another_instance(make, name, compile):
 
 @pytest.mark.parametrize('compile', ['off', 'on'])
 def test_a_run_learns(tmp_path, compile):
-    line = '--dataset Digits --model ConvNetD1 --num_exp 1 --num_eval 2 --epoch_eval_train 100 --Iteration 30'
-    line += f' --device cuda --compile {compile} --eval_every 0 --save_path {tmp_path}'
+    line = '--dataset Digits --model ConvNetD1 --num_exp 1 --num_eval 2 --epoch_eval_train 100'
+    line += f' --Iteration 30 --eval_every 0 --device cuda --compile {compile}'
+    line += f' --save_path {tmp_path}'
     main_script.main(line.split())
     result = torch.load(next(tmp_path.glob('*/res_*.pt')), weights_only=True)
     assert np.mean(result['accs_all_exps']['ConvNetD1']) > 0.8

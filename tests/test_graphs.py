@@ -1,14 +1,16 @@
-"""Replaying: inputs and outputs live in fixed tensors, one recording a shape, and recording changes nothing.
-Graphs themselves need a GPU (test_gpu.py); here a stand-in calls the function again and writes into the
-outputs of the first call, which is what a graph does with memory."""
+"""Replaying: fixed tensors for inputs and outputs, one recording a shape, which changes nothing.
+
+Graphs themselves need a GPU (test_gpu.py). Here a stand-in calls the function again and writes into
+the outputs of the first call, which is what a graph does with memory.
+"""
 
 import pytest
 import torch
 
-import graphs
-from device import Rng
+from engine import graphs
+from engine.training import TrainStep, evaluation_optimizer, train_on_set
 from networks import make_network
-from training import TrainStep, judge_optimizer, train_on_set
+from utils import Rng
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def recordings(monkeypatch):
 
     monkeypatch.setattr(graphs, 'capture', capture)
     monkeypatch.setattr(graphs, 'DEVICES', ('cpu',))
-    monkeypatch.setattr('passes.compiled', lambda function: function)
+    monkeypatch.setattr('engine.gradients.compiled', lambda function: function)
     return made
 
 
@@ -38,7 +40,9 @@ def test_results_survive_the_next_replay(recordings):
     double = graphs.Replayed(lambda x, factor: [factor * x], torch.device('cpu'))
     first, second = double(torch.ones(2), 2)[0], double(torch.full((2,), 5.0), 2)[0]
     assert first.tolist() == [2, 2] and second.tolist() == [10, 10] and len(recordings) == 1
-    assert double(torch.ones(3), 2)[0].tolist() == [2] * 3 and double(torch.ones(2), 3)[0].tolist() == [3, 3]
+    assert double(torch.ones(3), 2)[0].tolist() == [2] * 3 and double(torch.ones(2), 3)[
+        0
+    ].tolist() == [3, 3]
     assert len(recordings) == 3
 
 
@@ -85,19 +89,20 @@ def test_replayed_training_equals_eager_training(recordings, digits):
     states = []
     for compile in (False, True):
         rng = Rng('cpu', 0)
-        net = make_network('ConvNetBN', 1, 10, (8, 8), rng.device)
+        net = make_network('ConvNetBN', 1, 10, (8, 8), rng.generator)
         images, labels = digits.images(torch.arange(20)), digits.labels_train[:20]
-        train_on_set(
-            net, images, labels, epochs=6, lr=0.01, batch_size=12, rng=rng, augmentation=None, compile=compile
-        )
+        settings = {'epochs': 6, 'lr': 0.01, 'batch_size': 12, 'rng': rng, 'compile': compile}
+        train_on_set(net, images, labels, augmentation=None, **settings)
         states.append(net.state_dict())
-    assert all(torch.allclose(states[1][name], value, atol=1e-6) for name, value in states[0].items())
+    assert all(
+        torch.allclose(states[1][name], value, atol=1e-6) for name, value in states[0].items()
+    )
     assert len(recordings) == 4  # batches of 12 and of 8, before and after the learning rate falls
 
 
 def test_the_momentum_of_a_recorded_step_begins_at_zero(recordings):
     net = torch.nn.Linear(2, 2)
-    optimizer = judge_optimizer(net, 0.1)
+    optimizer = evaluation_optimizer(net, 0.1)
     step = TrainStep(net, optimizer, compile=True)
     before = net.weight.detach().clone()
     step.step._record((torch.ones(3, 2), torch.zeros(3, dtype=torch.int64)))

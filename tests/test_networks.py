@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from errors import UserError
 from networks import NETWORKS, make_network, redraw
+from utils import UserError
 
 SIZES = (8, 16, 28, 32, 64, 128)
 # Parameters at 3 x 32 x 32 with 10 classes, as the public implementations of the papers have them.
@@ -13,12 +13,12 @@ PARAMETERS = {
     'MLP': 411146, 'LeNet': 62006, 'AlexNet': 1872202, 'AlexNetBN': 1874122, 'VGG11': 9231114,
     'VGG11BN': 9231114, 'ResNet18': 11173962, 'ResNet18BN': 11173962, 'ResNet18_AP': 11250762,
     'ResNet18BN_AP': 11250762,
-    'ConvNet': 320010, 'ConvNetD1': 331530, 'ConvNetD2': 233610, 'ConvNetD3': 320010, 'ConvNetD4': 452490,
-    'ConvNetW32': 24714, 'ConvNetW64': 86282, 'ConvNetW128': 320010, 'ConvNetW256': 1229834,
-    'ConvNetAS': 320010, 'ConvNetAR': 320010, 'ConvNetAL': 320010, 'ConvNetASwish': 320010,
-    'ConvNetASwishBN': 320010, 'ConvNetNN': 319242, 'ConvNetBN': 320010, 'ConvNetLN': 663306,
-    'ConvNetIN': 320010,
-    'ConvNetGN': 320010, 'ConvNetNP': 1610250, 'ConvNetMP': 320010, 'ConvNetAP': 320010,
+    'ConvNet': 320010, 'ConvNetD1': 331530, 'ConvNetD2': 233610, 'ConvNetD3': 320010,
+    'ConvNetD4': 452490, 'ConvNetW32': 24714, 'ConvNetW64': 86282, 'ConvNetW128': 320010,
+    'ConvNetW256': 1229834, 'ConvNetAS': 320010, 'ConvNetAR': 320010, 'ConvNetAL': 320010,
+    'ConvNetASwish': 320010, 'ConvNetASwishBN': 320010, 'ConvNetNN': 319242, 'ConvNetBN': 320010,
+    'ConvNetLN': 663306, 'ConvNetIN': 320010, 'ConvNetGN': 320010, 'ConvNetNP': 1610250,
+    'ConvNetMP': 320010, 'ConvNetAP': 320010,
 }  # fmt: skip
 PARAMETERS_MNIST = {
     'MLP': 118282, 'LeNet': 61706, 'AlexNet': 1865802, 'VGG11': 9229962, 'ResNet18': 11172810,
@@ -28,12 +28,14 @@ PARAMETERS_MNIST = {
 
 
 def count(net):
+    """Return the number of parameters."""
     return sum(param.numel() for param in net.parameters())
 
 
 def test_parameter_counts_are_the_published_ones():
     assert {name: count(make_network(name, 3, 10, (32, 32))) for name in NETWORKS} == PARAMETERS
-    assert {name: count(make_network(name, 1, 10, (28, 28))) for name in PARAMETERS_MNIST} == PARAMETERS_MNIST
+    counts = {name: count(make_network(name, 1, 10, (28, 28))) for name in PARAMETERS_MNIST}
+    assert counts == PARAMETERS_MNIST
 
 
 @pytest.mark.parametrize('channel', [1, 3])
@@ -74,7 +76,8 @@ def test_redraw_writes_into_the_same_tensors(name):
     assert places == [tensor.data_ptr() for tensor in net.state_dict().values()]
     fresh = make_network(name, 3, 10, (32, 32), torch.Generator().manual_seed(2))
     assert all(
-        torch.equal(a, b) for a, b in zip(net.state_dict().values(), fresh.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(net.state_dict().values(), fresh.state_dict().values(), strict=True)
     )
 
 

@@ -1,7 +1,9 @@
-"""The report: rows hold what runs gave, tables pool and compare them, broken runs are named and left out."""
+"""The report: rows hold what runs gave, tables pool and compare, broken runs are named."""
 
 import csv
+import dataclasses
 import fcntl
+import json
 import shutil
 
 import numpy as np
@@ -12,10 +14,21 @@ from scipy.stats import ttest_ind
 import main as main_script
 import main_eval
 import main_report
-from report.cells import comparisons
-from report.summary import COLUMNS, collect, merge, other_settings, read, settings_of, write
+from main_report import DOCS, PUBLISHED
+from report.cells import CORESETS, PLAIN, STUDY, comparisons
+from report.kept import keep_run, kept_page, read_log
+from report.readme import MARKS, has_marks, with_numbers
+from report.summary import (
+    SETTINGS,
+    Row,
+    collect,
+    merge_rows,
+    other_settings,
+    read_summary,
+    settings_of,
+    write_summary,
+)
 from report.tables import (
-    STUDY,
     cell_text,
     command_of,
     matching,
@@ -23,8 +36,8 @@ from report.tables import (
     published,
     results_page,
     significance,
-    with_numbers,
 )
+from utils import UserError
 
 
 @pytest.fixture(scope='module')
@@ -41,49 +54,58 @@ def runs(tmp_path_factory):
     return folder
 
 
-def row_of(method='DC', mean=28.0, std=0.5, sets='28.0', num=20, **changes):
-    row = (
-        dict.fromkeys(COLUMNS, '')
-        | STUDY
-        | {'method': method, 'label': method, 'ipc': '1', 'Iteration': '1000'}
-    )
-    row |= {'mean': str(mean), 'std': str(std), 'set_means': sets, 'num_networks': str(num), 'seed': '0'}
-    row |= {
-        'protocol': 'dc',
-        'epochs': '300',
-        'precision': 'bf16',
-        'device': 'a CPU',
-        'commit': 'abc',
-        'condense_minutes': '1.0',
-        'judge_minutes': '2.0',
-        'command': f'python {method}',
-    }
-    return row | {'run': f'{method} {changes}'} | changes
+def row_of(method='DC', mean=28.0, std=0.5, sets=(28.0,), num=20, **changes):
+    """Return a row of the summary; changes are settings or fields."""
+    settings = dict.fromkeys(SETTINGS) | {name: STUDY[name] for name in STUDY if name in SETTINGS}
+    chosen = method in CORESETS
+    settings |= {'method': method, 'ipc': 1, 'seed': 0, 'precision': 'bf16'}
+    settings |= {'draw': None if chosen else 'uniform', 'Iteration': None if chosen else 1000}
+    settings |= {name: changes.pop(name) for name in [*changes] if name in SETTINGS}
+    row = Row(
+        settings=settings, other='', label=method, network='ConvNet', protocol='dc', epochs=300,
+        mean=mean, std=std, set_means=tuple(sets), num_networks=num, condense_minutes=1.0,
+        evaluate_minutes=2.0, device='a CPU', commit='abc', started='', command=f'python {method}',
+        run=f'{method} {settings} {changes}',
+    )  # fmt: skip
+    return dataclasses.replace(row, **changes)
+
+
+CLUSTERS = {'num_cluster': 20, 'layer_idx': 3, 'norm': True, 'draw': 'cluster'}
 
 
 def bs_row(**changes):
-    return row_of('BS', num_cluster='20', layer_idx='3', norm='True', draw='cluster', **changes)
+    return row_of(**CLUSTERS | changes)
 
 
 def test_rows_hold_what_the_runs_gave(runs):
     rows, unfinished, broken = collect(runs)
     assert [row['method'] for row in rows] == ['DC', 'random'] and not broken
-    assert unfinished == [line for line in unfinished if 'begun: set 1, iteration 2' in line] != []
+    assert len(unfinished) == 1 and 'begun: set 1, iteration 2' in unfinished[0]
     row, stored = rows[0], torch.load(next(runs.glob('DC*/res_*.pt')), weights_only=True)
     accs = 100 * np.array(stored['accs_all_exps']['MLP'])
-    assert float(row['mean']) == pytest.approx(accs.mean(), abs=1e-3)
-    assert float(row['std']) == pytest.approx(accs.std(), abs=1e-3)
-    assert row['set_means'].split() == [f'{part.mean():.3f}' for part in accs.reshape(2, 2)]
-    assert row['command'].startswith('python ') and '--Iteration 2' in row['command']
-    assert row['num_cluster'] == row['draw'] == '' and row['protocol'] == 'dc' and row['epochs'] == '2'
+    assert row.mean == pytest.approx(accs.mean(), abs=1e-3)
+    assert row.std == pytest.approx(accs.std(), abs=1e-3)
+    assert row.set_means == pytest.approx(accs.reshape(2, 2).mean(1), abs=1e-3)
+    assert row.command.startswith('python ') and '--Iteration 2' in row.command
+    assert row['num_cluster'] is None and row['draw'] == 'uniform' and row['Iteration'] == 2
+    assert (row.protocol, row.epochs) == ('dc', 2)
+    assert rows[1]['draw'] is rows[1]['Iteration'] is None
 
 
 def test_unfinished_runs_say_how_far_they_are(runs):
     (line,) = collect(runs)[1]
-    assert line.startswith('begun: set 1, iteration 2, loss ') and line.endswith(' % at iteration 2, stopped')
+    assert line.startswith('begun: set 1, iteration 2, loss ')
+    assert line.endswith(' % at iteration 2, stopped')
     with (runs / 'begun' / 'lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert collect(runs)[1][0].endswith(', running')
+
+
+def test_a_log_without_loss_is_reported_too(runs, tmp_path):
+    begun = shutil.copytree(runs / 'begun', tmp_path / 'begun')
+    record = {'exp': 0, 'iteration': 3, 'seconds': 1.0}
+    (begun / 'log.jsonl').write_text(json.dumps(record) + '\n')
+    assert collect(tmp_path)[1] == ['begun: set 0, iteration 3, stopped']
 
 
 def test_damaged_runs_are_left_out_of_the_report(runs, tmp_path, capsys):
@@ -111,34 +133,37 @@ def test_damaged_runs_are_left_out_of_the_report(runs, tmp_path, capsys):
         assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1
 
 
-def test_cluster_flags_count_for_clustered_methods_only():
-    args = {'dataset': 'a/CIFAR10', 'num_cluster': 20, 'draw': 'cluster', 'mix': None, 'equal_batch': False}
-    plain, clustered = settings_of(args | {'method': 'DC'}), settings_of(args | {'method': 'BS'})
-    assert plain['num_cluster'] == '' and clustered['num_cluster'] == '20' and plain['dataset'] == 'CIFAR10'
-    assert clustered['equal_batch'] == ''
-    equal = settings_of(args | {'method': 'DC', 'equal_batch': True})
-    assert (equal['num_cluster'], equal['equal_batch']) == ('20', 'True')
+def test_settings_have_columns_or_are_named():
+    args = {'method': 'DC', 'dataset': 'a/CIFAR10', 'ipc': 1, 'draw': 'uniform', 'lr_img': 0.5}
+    args |= {'changed': {'lr_img': 0.5, 'num_exp': 1, 'draw': 'equal', 'reduce': 'mask'}}
+    settings = settings_of(args)
+    assert settings['dataset'] == 'CIFAR10' and settings['num_cluster'] is None
+    # Evaluation makes no other experiment, and what has a column is not named a second time.
+    assert other_settings(args) == 'lr_img=0.5 reduce=mask'
+    assert settings_of({'synset': 'x/set.pt', 'dataset': 'Digits'})['method'] == 'set'
 
 
 def test_the_summary_keeps_rows_of_runs_that_are_gone(tmp_path, capsys):
-    old, new = [row_of(run='gone'), row_of(run='again', mean=1.0)], [row_of(run='again', mean=2.0, ipc='10')]
-    write(tmp_path / 'summary.csv', merge(old, new))
-    rows = read(tmp_path / 'summary.csv')
-    assert [(row['run'], row['mean']) for row in rows] == [('gone', '28.0'), ('again', '2.0')]
+    old = [bs_row(run='gone'), row_of('random', run='again', mean=1.0)]
+    new = [row_of('random', run='again', mean=2.0, ipc=10)]
+    write_summary(tmp_path / 'summary.csv', merge_rows(old, new))
+    rows = read_summary(tmp_path / 'summary.csv')
+    assert rows == [old[0], new[0]]  # every value comes back, of its own type
     main_report.main(['--results', str(tmp_path)])  # as in a clone, where no run is
     lines = capsys.readouterr().out.splitlines()
     assert 'no finished run' in lines[0] and lines[2].endswith('gone') and len(lines) == 4
-    (tmp_path / 'summary.csv').write_text('a,b\n')
-    with pytest.raises(SystemExit) as exit_:
-        main_report.main(['--results', str(tmp_path)])
-    assert exit_.value.code == 2
+    for text in ('a,b\n', '', (tmp_path / 'summary.csv').read_text().replace('28.000', 'many')):
+        (tmp_path / 'summary.csv').write_text(text)
+        with pytest.raises(SystemExit) as exit_:
+            main_report.main(['--results', str(tmp_path)])
+        assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1
 
 
 def test_pooling_equals_that_of_all_networks():
     rng = np.random.default_rng(0)
     accs = [rng.normal(28, 1, (sets, 20)) for sets in (1, 3)]
     rows = [
-        row_of(mean=a.mean(), std=a.std(), sets=' '.join(map(str, a.mean(1))), num=a.size, seed=str(seed))
+        row_of(mean=a.mean(), std=a.std(), sets=a.mean(1), num=a.size, seed=seed)
         for seed, a in enumerate(accs)
     ]
     mean, std, num, sets = pooled(rows)
@@ -148,8 +173,9 @@ def test_pooling_equals_that_of_all_networks():
 
 
 def test_a_seed_counts_once_whatever_its_precision():
-    rows = [row_of(precision='bf16'), row_of(precision='fp32'), row_of(precision='bf16', seed='1')]
-    assert [(row['precision'], row['seed']) for row in matching(rows, {})] == [('bf16', '0'), ('bf16', '1')]
+    rows = [row_of(precision='bf16'), row_of(precision='fp32'), row_of(precision='bf16', seed=1)]
+    chosen = [(row['precision'], row['seed']) for row in matching(rows, {})]
+    assert chosen == [('bf16', 0), ('bf16', 1)]
 
 
 def test_far_cells_are_marked():
@@ -160,35 +186,42 @@ def test_far_cells_are_marked():
 
 
 def test_the_page_has_every_table_and_the_commands_of_empty_cells():
-    rows = [row_of(), bs_row(mean=27.5), row_of(Iteration='100', mean=11.1)]
-    page = results_page(rows, published(main_report.PUBLISHED))
+    rows = [row_of(), bs_row(mean=27.5), row_of(Iteration=100, mean=11.1)]
+    page = results_page(rows, published(PUBLISHED))
     assert '| DC | **28.0 ± 0.5**, 1 x 20 (28.3 ± 0.5) | not run (44.9 ± 0.5)' in page
     assert page.count('**27.5 ± 0.5**') == 3  # in all three tables of the study
-    assert '- DC, ipc 1: protocol dc, 300 epochs, seed 0, bf16, 3 minutes on a CPU, commit abc' in page
+    assert '| DC, ipc 1 | dc, 300 epochs | 0 | bf16 | 3 | a CPU | abc |' in page
     assert '**11.1' not in page and '11.10 ± 0.50' in page  # a short run is no cell of the study
-    assert 'python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 5 --ipc 10' in page
-    assert page.count('- DC = -0.50 points; 1 and 1 sets are too few') == 1
+    assert 'main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 5 --ipc 10`' in page
+    assert '| BS (k 20, layer 3) - DC | 1 | -0.50 | 1, 1 | too few sets |' in page
 
 
 def test_commands_fill_their_cells():
-    assert command_of({'method': 'random'}, '1').startswith('python main_eval.py --synset random')
-    line = command_of(bs_row() | {'method': 'BS-DSA', 'draw': 'stratified'}, '50')
-    assert line.endswith('--num_cluster 20 --ipc 50 --method DSA --draw stratified')
-    line = command_of(bs_row() | {'method': 'DC', 'equal_batch': 'True'}, '1')
-    assert line.endswith('--method DC --ipc 1 --equal_batch --layer_idx 3 --num_cluster 20')
+    assert command_of({'method': 'random'}, 1).startswith('python main_eval.py --synset random')
+    cell = {'method': 'DSA'} | CLUSTERS | {'draw': 'stratified'}
+    line = command_of(cell, 50)
+    assert line.startswith('python main_BS.py --dataset CIFAR10 --method DSA --layer_idx 3')
+    assert line.endswith('--num_cluster 20 --ipc 50 --draw stratified')
+    line = command_of({'method': 'DC'} | CLUSTERS | {'draw': 'equal'}, 1)
+    assert line.startswith('python main.py --dataset CIFAR10 --method DC --layer_idx 3')
+    assert line.endswith('--ipc 1 --draw equal')
+    cell = {'method': 'herding', 'draw': None, 'Iteration': None, 'other': 'feature_net=ConvNet'}
+    line = command_of(cell, 1)
+    assert line.endswith('--method herding --ipc 1 --num_exp 1 --feature_net ConvNet')
 
 
 def test_tables_of_another_data_set():
-    study = {'dataset': 'Digits', 'model': 'MLP', 'network': 'MLP', 'Iteration': '5'}
+    study = {'dataset': 'Digits', 'model': 'MLP', 'network': 'MLP', 'Iteration': 5}
     rows = [row_of(), row_of(**study, mean=90.0)]
-    page = results_page(rows, published(main_report.PUBLISHED), study)
+    page = results_page(rows, published(PUBLISHED), study)
     assert '| DC | **90.0 ± 0.5**, 1 x 20 (–) |' in page
     assert 'main.py --dataset Digits --model MLP --Iter' in page
 
 
 def test_a_short_run_has_no_published_value():
-    rows = [row_of('DM', Iteration='1000', protocol='dsa', mean=24.0), row_of(Iteration='200', mean=27.0)]
-    page = results_page(rows, published(main_report.PUBLISHED))
+    rows = [row_of(Iteration=200, mean=27.0)]
+    rows += [row_of('DM', Iteration=1000, protocol='dsa', mean=24.0)]
+    page = results_page(rows, published(PUBLISHED))
     assert '| DM (1000 iterations) | **24.0 ± 0.5**, 1 x 20 (–) |' in page
     assert '| DM (20000 iterations) | not run (26.0 ± 0.8) |' in page
     assert '| none | **27.0 ± 0.5**, 1 x 20 (–) |' in page
@@ -197,10 +230,8 @@ def test_a_short_run_has_no_published_value():
 
 
 def test_coresets_by_other_features_are_rows_of_their_own():
-    page = results_page(
-        [row_of('herding', Iteration='0', other='feature_net=ConvNet', mean=21.0)],
-        published(main_report.PUBLISHED),
-    )
+    rows = [row_of('herding', other='feature_net=ConvNet', mean=21.0)]
+    page = results_page(rows, published(PUBLISHED))
     assert '| herding | not run (21.5 ± 1.2) |' in page
     assert '| herding by features of a ConvNet | **21.0 ± 0.5**, 1 x 20 (21.5 ± 1.2) |' in page
     assert '--method kcenter --ipc 50 --num_exp 1 --feature_net ConvNet' in page
@@ -208,18 +239,16 @@ def test_coresets_by_other_features_are_rows_of_their_own():
 
 def test_significance_is_welchs_test_over_sets():
     bs, dc = [27.9, 28.3, 28.0], [28.6, 28.2]
-    rows = [row_of(sets=' '.join(map(str, dc)), num=40), bs_row(sets=' '.join(map(str, bs)), num=60)]
-    (line,) = significance(rows)
-    assert line.startswith('- ipc 1: BS (k 20, layer 3) - DC = ')
-    assert f'p = {ttest_ind(bs, dc, equal_var=False).pvalue:.3f}' in line and '3 and 2 sets' in line
+    *_, line = significance([row_of(sets=dc, num=40), bs_row(sets=bs, num=60)])
+    assert line.startswith('| BS (k 20, layer 3) - DC | 1 |') and '| 3, 2 |' in line
+    assert f'| {ttest_ind(bs, dc, equal_var=False).pvalue:.3f} |' in line
 
 
 def test_published_values_have_a_source():
-    rows = published(main_report.PUBLISHED)
+    rows = published(PUBLISHED)
     assert all(row['source'] and 10 < float(row['mean']) < 100 for row in rows)
-    keys = [
-        tuple(row[key] for key in ('dataset', 'method', 'ipc', 'num_cluster', 'layer_idx')) for row in rows
-    ]
+    names = 'dataset', 'method', 'ipc', 'num_cluster', 'layer_idx'
+    keys = [tuple(row[key] for key in names) for row in rows]
     assert len(set(keys)) == len(keys)
 
 
@@ -229,9 +258,8 @@ def test_the_script_writes_the_summary_and_names_what_it_cannot_read(runs, tmp_p
     log.write_text(log.read_text()[:-9])
     main_report.main(['--results', str(folder), '--out', str(tmp_path / 'page.md')])
     output = capsys.readouterr().out
-    assert (
-        'cannot be read, left out' in output and log.parent.name in output and 'unfinished: begun' in output
-    )
+    assert 'cannot be read, left out' in output and log.parent.name in output
+    assert 'unfinished: begun' in output
     assert [row['method'] for row in csv.DictReader((folder / 'summary.csv').open())] == ['DC']
     assert (tmp_path / 'page.md').read_text().startswith('# Results')
 
@@ -240,46 +268,59 @@ def test_two_folders_are_compared(runs, tmp_path, capsys):
     main_report.main(['--results', str(runs), str(runs)])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(line.endswith('+0.00') for line in lines[1:])
+    (tmp_path / 'empty').mkdir()
     with pytest.raises(SystemExit):
-        (tmp_path / 'empty').mkdir()
         main_report.main(['--results', str(runs), str(tmp_path / 'empty')])
     assert 'no finished run in common' in capsys.readouterr().err
 
 
-def test_the_readme_has_the_numbers_of_the_committed_summary():
-    root = main_report.PUBLISHED.parents[1]
-    text, rows = (root / 'README.md').read_text(), read(root / 'results' / 'summary.csv')
-    assert with_numbers(text, rows, published(main_report.PUBLISHED)) == text
-    assert with_numbers(text, [], published(main_report.PUBLISHED)) != text
+def test_a_kept_run_gives_the_same_rows_and_curves(runs, tmp_path, monkeypatch, capsys):
+    run = next(runs.glob('DC*'))
+    kept = keep_run(run, tmp_path / 'runs')
+    assert sorted(path.suffix for path in kept.iterdir()) == ['.json', '.pt', '.xz']
+    for old, new in zip(read_log(run), read_log(kept), strict=True):
+        assert new.keys() == old.keys()
+        assert new.get('loss', 0) == pytest.approx(old.get('loss', 0), rel=1e-4)
+        assert new.get('accs') == old.get('accs')
+    (old,), (new,) = collect(runs)[0][:1], collect(tmp_path / 'runs')[0]
+    same = dataclasses.replace(new, condense_minutes=0.0, evaluate_minutes=0.0)
+    assert same == dataclasses.replace(old, condense_minutes=0.0, evaluate_minutes=0.0)
+    page = kept_page(tmp_path / 'runs', [new])
+    assert f'{new.mean:.2f} ± {new.std:.2f}' in page and 'main_eval.py --dataset Digits' in page
+    with pytest.raises(UserError, match='holds no finished run to keep'):
+        keep_run(runs / 'begun', tmp_path / 'runs')
+    (kept / 'log.jsonl.xz').write_bytes(b'x')
+    assert 'its log cannot be read' in collect(tmp_path / 'runs')[2][0]
+
+
+@pytest.mark.parametrize('name', ['README.md', 'README.ko.md'])
+def test_the_readmes_have_the_numbers_of_the_committed_summary(name):
+    text, rows = (DOCS.parent / name).read_text(), read_summary(DOCS.parent / 'results/summary.csv')
+    assert with_numbers(text, rows, published(PUBLISHED)) == text
+    assert with_numbers(text, [], published(PUBLISHED)) != text
+    assert has_marks(text) and not has_marks(text + MARKS['first'][0])
 
 
 def test_the_committed_page_is_that_of_the_committed_summary():
-    docs = main_report.PUBLISHED.parent
-    rows = read(docs.parent / 'results' / 'summary.csv')
-    assert rows and (docs / 'results.md').read_text() == results_page(rows, published(main_report.PUBLISHED))
+    rows = read_summary(DOCS.parent / 'results' / 'summary.csv')
+    assert rows and (DOCS / 'results.md').read_text() == results_page(rows, published(PUBLISHED))
 
 
 def test_the_kept_runs_are_those_of_the_committed_summary():
-    docs = main_report.PUBLISHED.parent
-    rows, unfinished, broken = collect(docs / 'runs')
-    known = {(row['run'], row['network']): row for row in read(docs.parent / 'results' / 'summary.csv')}
+    rows, unfinished, broken = collect(DOCS / 'runs')
+    summary = read_summary(DOCS.parent / 'results' / 'summary.csv')
+    known = {(row.run, row.network): row for row in summary}
     assert rows and not unfinished + broken
-    assert all(known[row['run'], row['network']] == row for row in rows)
-
-
-def test_other_settings_are_read_from_the_name_of_a_run():
-    args = {'method': 'DC', 'num_exp': 1, 'reduce': 'mask', 'mask_quantile': 0.5, 'dsa_strategy': 'crop_flip'}
-    name = 'DC_CIFAR10_ConvNet_1ipc_seed0_mask_quantile=0.5_num_exp=1_reduce=mask'
-    assert other_settings(name, args) == 'mask_quantile=0.5 reduce=mask'
-    assert other_settings('DSA_x_y_1ipc_seed0_dsa_strategy=crop_flip', args) == 'dsa_strategy=crop_flip'
-    assert other_settings('DC_CIFAR10_ConvNet_1ipc_seed0_num_exp=1', args) == ''
+    assert all(known[row.run, row.network] == row for row in rows)
+    page = kept_page(DOCS / 'runs', merge_rows([], rows))
+    assert (DOCS / 'runs' / 'README.md').read_text() == page
 
 
 def test_a_run_with_other_settings_is_no_cell_of_table_1():
-    rows = [row_of(), row_of(other='reduce=maxpool1', Iteration='200', mean=20.0)]
-    page = results_page(rows, published(main_report.PUBLISHED))
+    rows = [row_of(), row_of(other='reduce=maxpool1', Iteration=200, mean=20.0)]
+    page = results_page(rows, published(PUBLISHED))
     assert page.count('**28.0 ± 0.5**') == 1 and '| maxpool1 | **20.0 ± 0.5**, 1 x 20 (–)' in page
-    assert 'python main.py --dataset CIFAR10 --Iteration 200 --method DC --ipc 1 --reduce maxpool2' in page
+    assert '--Iteration 200 --method DC --ipc 1 --reduce maxpool2' in page
     assert 'python main.py --dataset CIFAR10 --model AlexNet --method DD --ipc 10' in page
 
 
@@ -290,5 +331,6 @@ def test_every_cell_of_batch_sampling_is_compared_once():
         'BS stratified (k 20, layer 3) - DC',
         'BS on DSA (k 20, layer 3) - DSA',
     ]
-    assert cells['BS (k 5) - DC'][0]['num_cluster'] == '5' and len(cells) == 3 + 4 + 3
+    assert cells['BS (k 5) - DC'][0]['num_cluster'] == 5 and len(cells) == 3 + 4 + 3
     assert all(base['method'] == label.rsplit(' ', 1)[1] for label, (_, base) in cells.items())
+    assert set(PLAIN) == {'draw', 'layer_idx', 'num_cluster', 'norm', 'mix', 'other'}

@@ -15,35 +15,22 @@ import torch
 
 import main as main_script
 import main_eval
-import runfolder
-from errors import UserError
+from experiment import run as run_module
+from utils import UserError
 
 ROOT = Path(__file__).parents[1]
-RUN = [
-    '--dataset',
-    'Digits',
-    '--model',
-    'ConvNetD1',
-    '--ipc',
-    '2',
-    '--outer_loop',
-    '2',
-    '--inner_loop',
-    '1',
-    '--Iteration',
-    '4',
-    '--eval_every',
-    '2',
-    '--num_exp',
-    '2',
-    '--num_eval',
-    '2',
-    '--epoch_eval_train',
-    '3',
-    '--batch_real',
-    '16',
-]
-CHANGING = ('seconds', 'judge_seconds', 'peak_memory_mib')  # what two runs of one seed may differ in
+EVERY = [
+    '--dataset', 'Digits', '--model', 'ConvNetD1', '--ipc', '2', '--Iteration', '4',
+    '--eval_every', '2', '--num_exp', '2', '--num_eval', '2', '--epoch_eval_train', '3',
+    '--batch_real', '16',
+]  # fmt: skip
+LOOPS = ['--outer_loop', '2', '--inner_loop', '1']
+RUN = [*EVERY, *LOOPS]
+CHANGING = (
+    'seconds',
+    'evaluate_seconds',
+    'peak_memory_mib',
+)  # what two runs of one seed may differ in
 
 
 def folder_of(path):
@@ -72,7 +59,7 @@ def assert_same(first, second):
 
 def start(path, *flags, code='import main; main.main()'):
     """Start a real process that saves at every opportunity."""
-    code = f'import runfolder, storage; runfolder.CHECKPOINT_SECONDS = -1\n{code}'
+    code = f'from experiment import files, run; run.CHECKPOINT_SECONDS = -1\n{code}'
     return subprocess.Popen(
         [sys.executable, '-c', code, *RUN, '--save_path', str(path), *flags],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -108,9 +95,11 @@ def test_a_run_leaves_what_the_readme_says(uninterrupted):
     assert [(record['exp'], record['iteration']) for record in log if 'loss' in record] == [
         (exp, it) for exp in (0, 1) for it in (1, 2, 3, 4)
     ]
-    judged = [record for record in log if 'accs' in record]
-    assert [record['iteration'] for record in judged] == [0, 2, 4] * 2 and len(pictures) == 6
-    assert judged[2]['accs']['ConvNetD1'] + judged[5]['accs']['ConvNetD1'] == accs['ConvNetD1']
+    evaluated = [record for record in log if 'accs' in record]
+    assert [record['iteration'] for record in evaluated] == [0, 2, 4] * 2 and len(pictures) == 6
+    assert (
+        evaluated[2]['accs']['ConvNetD1'] + evaluated[5]['accs']['ConvNetD1'] == accs['ConvNetD1']
+    )
 
 
 def test_the_saved_set_is_the_evaluated_set(uninterrupted, capsys, tmp_path):
@@ -139,7 +128,9 @@ def main_eval_accs(argv):
 
 def test_a_finished_run_says_so(uninterrupted, capsys):
     before = {
-        path: path.stat().st_mtime_ns for path in folder_of(uninterrupted).iterdir() if path.name != 'lock'
+        path: path.stat().st_mtime_ns
+        for path in folder_of(uninterrupted).iterdir()
+        if path.name != 'lock'
     }
     main_script.main([*RUN, '--save_path', str(uninterrupted)])
     assert 'is finished' in capsys.readouterr().out
@@ -147,7 +138,9 @@ def test_a_finished_run_says_so(uninterrupted, capsys):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('lines', [2, 3])  # in the middle of condensing, and of the second evaluation
+@pytest.mark.parametrize(
+    'lines', [2, 3]
+)  # in the middle of condensing, and of the second evaluation
 def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, number, lines):
     process = start(tmp_path)
     log = tmp_path / folder_of(uninterrupted).name / 'log.jsonl'
@@ -156,14 +149,14 @@ def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, numb
     process.send_signal(number)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + number, output
-    assert 'the same command goes on from here' in output and 'Traceback' not in output
+    assert 'the same command continues from here' in output and 'Traceback' not in output
     main_script.main([*RUN, '--save_path', str(tmp_path)])
     assert_same(outcome(uninterrupted), outcome(tmp_path))
 
 
 KILL = """
 import os, signal, main
-writes, plain = 0, storage.write_atomic
+writes, plain = 0, files.write_atomic
 def write(path, content):
     global writes
     writes += path.name == 'checkpoint.pt'
@@ -173,7 +166,7 @@ def write(path, content):
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
     plain(path, content)
-storage.write_atomic = write
+files.write_atomic = run.write_atomic = write
 main.main()
 """
 
@@ -189,7 +182,7 @@ def test_kill_in_the_middle_of_a_checkpoint_write(uninterrupted, tmp_path, write
     assert_same(outcome(uninterrupted), outcome(tmp_path))
 
 
-def stop_early(path, monkeypatch, capsys, after=2, flags=()):
+def stop_early(path, monkeypatch, capsys, after=2, flags=RUN):
     """Run until the disk is full at checkpoint number `after` + 1; return the error line."""
     plain, writes = os.fsync, []
 
@@ -199,10 +192,10 @@ def stop_early(path, monkeypatch, capsys, after=2, flags=()):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         plain(descriptor)
 
-    monkeypatch.setattr(runfolder, 'CHECKPOINT_SECONDS', -1)
+    monkeypatch.setattr(run_module, 'CHECKPOINT_SECONDS', -1)
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(SystemExit) as exit_:
-        main_script.main([*RUN, *flags, '--save_path', str(path)])
+        main_script.main([*flags, '--save_path', str(path)])
     monkeypatch.undo()
     assert exit_.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
@@ -211,18 +204,25 @@ def stop_early(path, monkeypatch, capsys, after=2, flags=()):
 def test_full_disk_keeps_the_old_checkpoint(uninterrupted, tmp_path, monkeypatch, capsys):
     line = stop_early(tmp_path, monkeypatch, capsys)
     assert 'No space left on device' in line and 'the same command' in line
-    assert (folder_of(tmp_path) / 'checkpoint.pt').exists() and not list(folder_of(tmp_path).glob('*.part'))
+    assert (folder_of(tmp_path) / 'checkpoint.pt').exists() and not list(
+        folder_of(tmp_path).glob('*.part')
+    )
     main_script.main([*RUN, '--save_path', str(tmp_path)])
     assert_same(outcome(uninterrupted), outcome(tmp_path))
 
 
 @pytest.mark.parametrize(
-    'flags', ['--method DM', '--method DD', '--method DSA --level both --overfit 0.9 --reduce maxpool1']
+    'flags',
+    [
+        '--method DM',
+        '--method DD --inner_loop 1',
+        f'--method DSA --level both --overfit 0.9 --reduce maxpool1 {" ".join(LOOPS)}',
+    ],
 )
 def test_every_method_goes_on(flags, tmp_path, monkeypatch, capsys):
-    line = [*RUN, *flags.split()]
+    line = [*EVERY, *flags.split()]
     main_script.main([*line, '--save_path', str(tmp_path / 'straight')])
-    stop_early(tmp_path / 'stopped', monkeypatch, capsys, after=4, flags=flags.split())
+    stop_early(tmp_path / 'stopped', monkeypatch, capsys, after=4, flags=line)
     assert not list((tmp_path / 'stopped').glob('*/res_*.pt'))
     main_script.main([*line, '--save_path', str(tmp_path / 'stopped')])
     assert_same(outcome(tmp_path / 'straight'), outcome(tmp_path / 'stopped'))
@@ -269,14 +269,8 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, capsys):
     assert exit_.value.code == 2 and '--lr_img than 1e+30' in error
 
 
-def test_a_switch_that_one_script_lacks_is_off():
-    runfolder.check_same(Path('x'), {'equal_batch': False, 'dataset': 'a/b'}, {'dataset': './a/b'})
-    with pytest.raises(UserError, match='--equal_batch True, this command has --equal_batch None'):
-        runfolder.check_same(Path('x'), {'equal_batch': True}, {})
-
-
 def test_a_full_disk_is_reported_by_its_own_line(tmp_path, digits):
-    run = runfolder.Run(type('Args', (), {'save_path': tmp_path, 'run_name': 'x'})(), digits)
+    run = run_module.Run(type('Args', (), {'save_path': tmp_path, 'run_name': 'x'})(), digits)
 
     class Full:
         def write(self, content):
@@ -292,9 +286,9 @@ def test_a_full_disk_is_reported_by_its_own_line(tmp_path, digits):
 
 def test_two_processes_do_not_write_one_run(tmp_path, digits):
     args = type('Args', (), {'save_path': tmp_path, 'run_name': 'x'})()
-    first = runfolder.Run(args, digits)
+    first = run_module.Run(args, digits)
     with pytest.raises(UserError, match='another process'):
-        runfolder.Run(args, digits)
+        run_module.Run(args, digits)
     assert first.folder.exists()
 
 

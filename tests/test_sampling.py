@@ -1,12 +1,12 @@
-"""Samplers: draws have the expected distribution, and a paused run goes on with the same batches."""
+"""Samplers: draws have the expected distribution, and a paused run continues with its batches."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
 
-from device import Rng
 from methods.sampling import DRAWS, ClusterSampler, shares
+from utils import Rng
 
 
 @pytest.fixture
@@ -19,7 +19,9 @@ def sampler_of(uneven):
     return lambda draw, mix=None: ClusterSampler(data, clusters, draw, mix), clusters[0]
 
 
-@pytest.mark.parametrize(('draw', 'expected'), [('cluster', [1 / 3] * 3), ('proportional', [100, 40, 10])])
+@pytest.mark.parametrize(
+    ('draw', 'expected'), [('cluster', [1 / 3] * 3), ('proportional', [100, 40, 10])]
+)
 def test_one_cluster_with_the_expected_frequency(sampler_of, draw, expected):
     make, clusters = sampler_of
     sampler, rng, counts = make(draw), Rng('cpu', 0), np.zeros(3)
@@ -45,7 +47,8 @@ def test_members_of_a_cluster_are_drawn_evenly(sampler_of):
 def test_stratified_shares_are_exact(sampler_of):
     make, clusters = sampler_of
     index = make('stratified').draw(0, 30, Rng('cpu', 0)).tolist()
-    assert [len(set(index) & set(part)) for part in clusters.values()] == [20, 8, 2] and len(set(index)) == 30
+    assert [len(set(index) & set(part)) for part in clusters.values()] == [20, 8, 2]
+    assert len(set(index)) == 30
     assert shares([100, 40, 10], 31) == [21, 8, 2] and shares([3, 3], 100) == [3, 3]
     for num in range(1, 150):
         assert sum(shares([100, 40, 10], num)) == num
@@ -85,7 +88,9 @@ def test_every_draw_is_of_the_class_without_repetition(sampler_of, uneven, draw)
     make, _ = sampler_of
     for num in (1, 7, 500):
         index = make(draw).draw(0, num, Rng('cpu', num))
-        assert len(index.unique()) == len(index) <= num and (uneven[0].labels_train[index] == 0).all()
+        assert (
+            len(index.unique()) == len(index) <= num and (uneven[0].labels_train[index] == 0).all()
+        )
 
 
 def test_a_paused_bs_iteration_goes_on_with_the_same_batches(make_method, uneven):
@@ -94,7 +99,8 @@ def test_a_paused_bs_iteration_goes_on_with_the_same_batches(make_method, uneven
         c: dict(enumerate(part.tolist() for part in index.chunk(3)))
         for c, index in enumerate(data.indices_class)
     }
-    sampler = ClusterSampler(data, clusters, 'cluster', mix=1)  # the last iteration sees uniform batches
+    # The last iteration sees uniform batches.
+    sampler = ClusterSampler(data, clusters, 'cluster', mix=1)
     straight, paused = (make_method(data=data, sampler=sampler, outer_loop=2) for _ in range(2))
     expected = [straight.step() for _ in range(3)]
     logs = []

@@ -1,5 +1,6 @@
-"""The scripts end to end on Digits, as a user calls them; and each mistake: one line on stderr, exit code
-2."""
+"""The scripts end to end on Digits, as a user calls them; and each mistake: one line on stderr,
+exit code 2.
+"""
 
 import csv
 import json
@@ -32,44 +33,63 @@ def result_of(path):
 
 @pytest.mark.parametrize('method', ['DC', 'DSA'])
 def test_condensed_digits_beat_random_selection_and_the_loss_falls(method, tmp_path, capsys):
-    judge = '--dataset Digits --model ConvNetD2 --ipc 1 --num_eval 3 --epoch_eval_train 100'
-    line = f'{judge} --method {method} --Iteration 40 --num_exp 1 --eval_every 0'
+    evaluation = '--dataset Digits --model ConvNetD2 --ipc 1 --num_eval 3 --epoch_eval_train 100'
+    line = f'{evaluation} --method {method} --Iteration 40 --num_exp 1 --eval_every 0'
     output = run(main_script, line, tmp_path / 'condensed', capsys)
-    assert output.strip().splitlines()[-1].startswith('ConvNetD2 ') and ' ± ' in output.splitlines()[-1]
+    assert (
+        output.strip().splitlines()[-1].startswith('ConvNetD2 ')
+        and ' ± ' in output.splitlines()[-1]
+    )
     log = next((tmp_path / 'condensed').glob('*/log.jsonl')).read_text().splitlines()
     losses = [record['loss'] for record in map(json.loads, log) if 'loss' in record]
     assert len(losses) == 40 and np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     protocol = 'dsa' if method == 'DSA' else 'dc'
-    run(main_eval, f'{judge} --synset random --num_exp 3 --protocol {protocol}', tmp_path / 'random', capsys)
+    run(
+        main_eval,
+        f'{evaluation} --synset random --num_exp 3 --protocol {protocol}',
+        tmp_path / 'random',
+        capsys,
+    )
     condensed, random = (
         result_of(tmp_path / name)['accs_all_exps']['ConvNetD2'] for name in ('condensed', 'random')
     )
-    standard_error = np.hypot(np.std(condensed) / len(condensed) ** 0.5, np.std(random) / len(random) ** 0.5)
+    standard_error = np.hypot(
+        np.std(condensed) / len(condensed) ** 0.5, np.std(random) / len(random) ** 0.5
+    )
     assert np.mean(condensed) - np.mean(random) > 2 * standard_error
 
 
-def test_sets_of_other_projects_are_judged(tmp_path, capsys):
+def test_sets_of_other_projects_are_evaluated(tmp_path, capsys):
     """The field's format holds NumPy numbers and no arguments."""
     images, labels = torch.randn(20, 1, 8, 8), torch.arange(10).repeat_interleave(2)
     accs = {'ConvNet': [np.float64(0.5)]}
     torch.save({'data': [[images, labels]] * 2, 'accs_all_exps': accs}, tmp_path / 'res_DC_x.pt')
-    line = f'--dataset Digits --eval_mode W --num_eval 1 --epoch_eval_train 1 --synset {tmp_path}/res_DC_x.pt'
+    line = '--dataset Digits --eval_mode W --num_eval 1 --epoch_eval_train 1 '
+    line += f'--synset {tmp_path}/res_DC_x.pt'
     run(main_eval, line, tmp_path / 'out', capsys)
     result = result_of(tmp_path / 'out')
-    assert list(result['accs_all_exps']) == ['ConvNetW32', 'ConvNetW64', 'ConvNetW128', 'ConvNetW256']
+    assert list(result['accs_all_exps']) == [
+        'ConvNetW32',
+        'ConvNetW64',
+        'ConvNetW128',
+        'ConvNetW256',
+    ]
     assert all(len(values) == 2 for values in result['accs_all_exps'].values())
     assert torch.equal(result['data'][1][0], images)
     assert 'is finished' in run(main_eval, line, tmp_path / 'out', capsys)
 
 
-def test_several_sets_are_judged_into_one_table(tmp_path, capsys):
+def test_several_sets_are_evaluated_into_one_table(tmp_path, capsys):
     for method in ('DC', 'DSA'):
         images, labels = torch.randn(20, 1, 8, 8), torch.arange(10).repeat_interleave(2)
         content = {'data': [[images, labels]], 'args': {'method': method, 'dataset': 'Digits'}}
         torch.save(content | {'accs_all_exps': {}}, tmp_path / f'res_{method}_Digits_MLP_2ipc.pt')
     files = ' '.join(map(str, sorted(tmp_path.glob('res_*.pt'))))
-    line = f'--dataset Digits --eval_mode P --num_eval 2 --epoch_eval_train 1 --csv {tmp_path}/networks.csv'
-    output = run(main_eval, f'{line} --synset random {files}', tmp_path / 'out', capsys).splitlines()
+    line = '--dataset Digits --eval_mode P --num_eval 2 --epoch_eval_train 1 '
+    line += f'--csv {tmp_path}/networks.csv'
+    output = run(
+        main_eval, f'{line} --synset random {files}', tmp_path / 'out', capsys
+    ).splitlines()
     header, *rows = output[-5:-1]
     assert header.split()[:5] == ['accuracy', '%', 'ConvNetNP', 'ConvNetMP', 'ConvNetAP']
     assert [row.split(',')[0] for row in rows] == ['random', 'DC', 'DSA']
@@ -77,7 +97,9 @@ def test_several_sets_are_judged_into_one_table(tmp_path, capsys):
     assert len(lines) == 9 and {line['num_networks'] for line in lines} == {'10', '2'}
     saved = torch.load(next((tmp_path / 'out').glob('eval_res_DC*/res_*.pt')), weights_only=True)
     accs = 100 * np.array(saved['accs_all_exps']['ConvNetMP'])
-    (cell,) = (line for line in lines if line['set'].startswith('DC') and line['network'] == 'ConvNetMP')
+    (cell,) = (
+        line for line in lines if line['set'].startswith('DC') and line['network'] == 'ConvNetMP'
+    )
     assert float(cell['mean']) == pytest.approx(accs.mean(), abs=1e-3)
     assert float(cell['std']) == pytest.approx(accs.std(), abs=1e-3)
 
@@ -89,7 +111,10 @@ def test_report_and_picture(tmp_path, capsys):
     main_report.main(['--results', str(tmp_path)])
     table = capsys.readouterr().out.splitlines()
     assert (
-        len(table) == 3 and table[0].startswith('data') and 'random' in table[2] and '2 x 2 MLP' in table[1]
+        len(table) == 3
+        and table[0].startswith('data')
+        and 'random' in table[2]
+        and '2 x 2 MLP' in table[1]
     )
     files = sorted(str(path) for path in tmp_path.glob('*/res_*.pt'))
     grid.main([*files, '--out', str(tmp_path / 'docs/grid.png')])
@@ -100,7 +125,10 @@ MISTAKES = {
     'unknown method': ('--method DCC', "'DCC'"),
     'unknown network': ('--model Foo', "'Foo'"),
     'unknown data set': ('--dataset Foo', "unknown data set 'Foo'.*Digits, MNIST"),
-    'unknown strategy': ('--dataset Digits --method DSA --dsa_strategy swirl', "'swirl'.*color, crop"),
+    'unknown strategy': (
+        '--dataset Digits --method DSA --dsa_strategy swirl',
+        "'swirl'.*color, crop",
+    ),
     'unknown distance': ('--dis_metric l1', "'l1'"),
     'ipc 0': ('--ipc 0', 'at least 1'),
     'ipc without loops': ('--ipc 7', 'no preset loops'),
@@ -109,15 +137,24 @@ MISTAKES = {
         r"--init real needs 500 images in every class, but class '\d' has 13",
     ),
     'network too deep': ('--dataset Digits --model ConvNetD4', 'depth 4.*8x8.*ConvNetD1'),
-    'network without statistics': ('--dataset Digits --model ResNet18', 'ResNet18 cannot be trained.*8x8'),
+    'network without statistics': (
+        '--dataset Digits --model ResNet18',
+        'ResNet18 cannot be trained.*8x8',
+    ),
     'last batch of one image': (
         '--dataset Digits --model ResNet18BN --eval_mode SS --batch_train 9',
         'ResNet18BN.*last batch of 1',
     ),
-    'a coreset learns nothing': ('--dataset Digits --method herding --Iteration 1', 'leave --Iteration out'),
+    'a coreset learns nothing': (
+        '--dataset Digits --method herding --Iteration 1',
+        '--Iteration does nothing for --method herding; use it with DC, DSA, DM, DD',
+    ),
     'no real device': ('--dataset Digits --device meta', '--device meta cannot be used'),
-    'judge too deep': ('--dataset Digits --eval_mode D', 'depth 4.*8x8'),
-    'no such device': ('--dataset Digits --device cuda:77', '--device cuda:77 cannot be used.*--device cpu'),
+    'evaluation network too deep': ('--dataset Digits --eval_mode D', 'depth 4.*8x8'),
+    'no such device': (
+        '--dataset Digits --device cuda:77',
+        '--device cuda:77 cannot be used.*--device cpu',
+    ),
     'no such kind of device': ('--dataset Digits --device tpu9', '--device tpu9 cannot be used'),
     'missing archive': ('--dataset nowhere/own.npz', 'nowhere/own.npz'),
     'unwritable results': ('--dataset Digits --save_path /dev/null/x', 'cannot be written'),
@@ -141,8 +178,15 @@ def test_a_mistake_gets_one_line_and_exit_code_2(mistake, tmp_path, capsys):
         (None, '', 'no such result file'),
         (b'garbage', '', 'cannot be read as a result file'),
         (b'', '', 'cannot be read as a result file'),
-        *(({'data': data}, '', 'is no result file') for data in ([], 5, [5], torch.zeros(2), [[1, 2]])),
-        ({'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10)]], 'args': 'x'}, '', 'is no result file'),
+        *(
+            ({'data': data}, '', 'is no result file')
+            for data in ([], 5, [5], torch.zeros(2), [[1, 2]])
+        ),
+        (
+            {'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10)]], 'args': 'x'},
+            '',
+            'is no result file',
+        ),
         ({'data': [[torch.zeros(10, 3, 32, 32), torch.arange(10)]]}, '', '--dataset'),
         ({'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10) + 5]]}, '', '--dataset'),
         (
@@ -159,12 +203,14 @@ def test_wrong_sets(content, flags, message, tmp_path, capsys):
     elif content:
         torch.save(content, path)
     with pytest.raises(SystemExit) as exit_:
-        main_eval.main(['--dataset', 'Digits', '--synset', str(path), '--save_path', str(tmp_path / 'out')])
+        main_eval.main(
+            ['--dataset', 'Digits', '--synset', str(path), '--save_path', str(tmp_path / 'out')]
+        )
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and message in error and error.count('\n') == 1
 
 
-def test_experiments_have_rows_of_their_own_and_judgements_are_left_out(tmp_path, capsys):
+def test_experiments_have_rows_of_their_own_and_evaluations_are_left_out(tmp_path, capsys):
     flags = '--dataset Digits --model MLP --num_exp 1 --num_eval 1 --epoch_eval_train 1'
     for extra in ('', '--lr_img 1', '--seed 3'):
         run(main_script, f'{flags} --Iteration 1 {extra}', tmp_path, capsys)
@@ -172,25 +218,33 @@ def test_experiments_have_rows_of_their_own_and_judgements_are_left_out(tmp_path
     table = run(main_eval, f'{flags} --synset {files}', tmp_path, capsys)
     assert re.search('DC, 1 per class, dc, lr_img 0.01 .*\nDC, 1 per class, dc, lr_img 1.0 ', table)
     files = ' '.join(map(str, tmp_path.glob('*/res_*.pt')))
-    again = run(main_eval, f'{flags} --synset {files} {files} --csv {tmp_path}/t.csv', tmp_path, capsys)
-    assert again.count('judgement of another file: left out') == 2 * 3
+    again = run(
+        main_eval, f'{flags} --synset {files} {files} --csv {tmp_path}/t.csv', tmp_path, capsys
+    )
+    assert again.count('evaluation of another file: left out') == 2 * 3
     rows = list(csv.DictReader((tmp_path / 't.csv').open()))
     assert sorted(row['num_networks'] for row in rows) == ['1', '2']  # two seeds are one experiment
     with pytest.raises(SystemExit):
-        main_eval.main(['--dataset', 'Digits', '--synset', 'random', '--csv', f'{tmp_path}/no/x.csv'])
+        main_eval.main(
+            ['--dataset', 'Digits', '--synset', 'random', '--csv', f'{tmp_path}/no/x.csv']
+        )
     assert 'no such folder' in capsys.readouterr().err
 
 
 def test_a_run_knows_its_data(tmp_path, capsys):
     with np.load(data_of(tmp_path, 0)) as archive:
         arrays = dict(archive)
-    flags = f'--dataset {tmp_path}/own.npz --model MLP --num_exp 1 --num_eval 1 --epoch_eval_train 1'
+    flags = (
+        f'--dataset {tmp_path}/own.npz --model MLP --num_exp 1 --num_eval 1 --epoch_eval_train 1'
+    )
     run(main_script, f'{flags} --Iteration 1', tmp_path, capsys)
     np.savez(tmp_path / 'again.npz', **arrays)
     (tmp_path / 'deeper').mkdir()
     np.savez(tmp_path / 'deeper' / 'own.npz', **arrays)
     line = flags.replace('own.npz', 'deeper/own.npz')
-    assert 'is finished' in run(main_script, f'{line} --Iteration 1', tmp_path, capsys)  # the same content
+    assert 'is finished' in run(
+        main_script, f'{line} --Iteration 1', tmp_path, capsys
+    )  # the same content
     data_of(tmp_path, 1)
     with pytest.raises(SystemExit) as exit_:
         run(main_script, f'{flags} --Iteration 1', tmp_path, capsys)
@@ -206,7 +260,10 @@ def data_of(folder, seed):
 
 @pytest.mark.parametrize(
     ('error', 'code'),
-    [(torch.OutOfMemoryError('CUDA out of memory.\nmore'), 2), (MemoryError('Unable to allocate'), 2)],
+    [
+        (torch.OutOfMemoryError('CUDA out of memory.\nmore'), 2),
+        (MemoryError('Unable to allocate'), 2),
+    ],
 )
 def test_too_little_memory_is_one_line(error, code, capsys):
     def main(argv):
@@ -228,7 +285,16 @@ def test_other_errors_keep_their_traceback():
 def test_random_sets_larger_than_a_class(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main_eval.main(
-            ['--dataset', 'Digits', '--synset', 'random', '--ipc', '1000', '--save_path', str(tmp_path)]
+            [
+                '--dataset',
+                'Digits',
+                '--synset',
+                'random',
+                '--ipc',
+                '1000',
+                '--save_path',
+                str(tmp_path),
+            ]
         )
     assert exit_.value.code == 2 and 'smallest class' in capsys.readouterr().err
 
@@ -241,12 +307,17 @@ def test_report_of_nothing(tmp_path, capsys):
 
 
 def test_a_real_process_has_no_traceback():
-    done = subprocess.run([sys.executable, 'main.py', '--ipc', '0'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    done = subprocess.run(
+        [sys.executable, 'main.py', '--ipc', '0'], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (
+        done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    )
 
 
 def test_real_cifar(cifar_path, tmp_path, capsys):
-    line = f'--data_path {cifar_path} --ipc 1 --Iteration 2 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
+    line = f'--data_path {cifar_path} --ipc 1 --Iteration 2 '
+    line += '--num_exp 1 --num_eval 1 --epoch_eval_train 2'
     run(main_script, line, tmp_path, capsys)
     assert result_of(tmp_path)['data'][0][0].shape == (10, 3, 32, 32)
 

@@ -1,0 +1,224 @@
+"""Passes of a network over images, in chunks, so that memory does not grow with the batch.
+
+Where it pays, passes are compiled (on the CPU) or replayed from CUDA graphs (on a GPU).
+
+The mean loss is a weighted sum over images, so its gradient is the sum over chunks. All chunks have
+one shape: the last is filled up with images of weight 0. `Gradients.of_images` needs no double
+backward. With v = ∂D/∂s held fixed, ∂D/∂x = ∇x <∇θ ℓ(x), v>: one directional derivative forward and
+one pass back (Pearlmutter, 1994).
+"""
+
+import functools
+import logging
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call, jvp
+
+from engine.device import autocast
+from engine.graphs import replayed
+
+# Images x height x width of a chunk: 1024 images of 32x32 on a GPU, elsewhere 64.
+CHUNK_PIXELS = {'cuda': 2**20}
+CHUNK_PIXELS_ELSEWHERE = 2**16
+
+
+def largest_chunk(net: nn.Module, pixels: int) -> int:
+    """Return how many images of so many pixels go through net at once, by its device."""
+    most = CHUNK_PIXELS.get(next(net.parameters()).device.type, CHUNK_PIXELS_ELSEWHERE)
+    return max(1, most // pixels)
+
+
+def equal_chunk(num: int, most: int) -> int:
+    """Return the size of as few equal chunks of num images as have at most `most` each."""
+    return math.ceil(num / math.ceil(num / most))
+
+
+def loss(
+    net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weights, precision: str
+) -> torch.Tensor:
+    """Return Σ weights (N,) x cross-entropy over images (N, C, H, W); weights None: the mean."""
+    with autocast(images.device, precision):
+        outputs = net(images)
+    # The logarithm of a softmax in bfloat16 would lose the small losses of a trained network.
+    losses = F.cross_entropy(outputs.to(images.dtype), labels, reduction='none')
+    return losses.mean() if weights is None else losses @ weights
+
+
+def directional(net, params, direction, images, labels, weights) -> torch.Tensor:
+    """Return the derivative of `loss` in fp32 along direction, {name: tensor} like params."""
+
+    # A pure function of the weights: the network itself is not touched.
+    def at(values):
+        outputs = functional_call(net, values, (images,))
+        return F.cross_entropy(outputs, labels, reduction='none') @ weights
+
+    return jvp(at, (params,), (direction,))[1]
+
+
+def predict(net: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
+    """Return the classes (N,) that net gives images (N, C, H, W)."""
+    with autocast(images.device, precision):
+        return net(images).argmax(1)
+
+
+def loss_and_right(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str):
+    """Return the mean cross-entropy of images (N, C, H, W), and whether each is right (N,)."""
+    with autocast(images.device, precision):
+        outputs = net(images)
+    return F.cross_entropy(outputs.to(images.dtype), labels), outputs.argmax(1) == labels
+
+
+def embed(net: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
+    """Return the penultimate features (N, D) of images (N, C, H, W)."""
+    with autocast(images.device, precision):
+        return net.embed(images).to(images.dtype)
+
+
+def projected(net: nn.Module, images: torch.Tensor, directions: torch.Tensor, precision: str):
+    """Return Σ_n <embedding of image n, directions[n]>."""
+    return (embed(net, images, precision) * directions).sum()
+
+
+@functools.cache
+def compiled(function):
+    """Return function compiled, one variant a shape."""
+    # The compiler warns of a missing GPU.
+    logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
+    torch._dynamo.config.recompile_limit = 64  # a pool of networks x two shapes of batches
+    return torch.compile(function, dynamic=False)
+
+
+def choose(function, compile: bool, device: torch.device):
+    """Return function, compiled if so asked and device is a CPU."""
+    return compiled(function) if compile and device.type == 'cpu' else function
+
+
+def chunks(size: int, equal: bool, *tensors: torch.Tensor):
+    """Return tuples of parts of the tensors (N, …), size long.
+
+    equal: the last parts are filled up with zeros.
+    """
+    # Zeros are harmless: their weight is 0, or their output is cut off.
+    missing = -len(tensors[0]) % size if equal else 0
+    if missing:
+        tensors = [
+            torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) for tensor in tensors
+        ]
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+
+class Gradients:
+    """Gradients of the mean cross-entropy of net over images of one class, chunk by chunk.
+
+    num: most images a call; pixels: of an image; compile: use compiled or replayed passes; chunk:
+    images a pass (None: by device and size of an image).
+    """
+
+    def __init__(
+        self, net: nn.Module, num: int, pixels: int, compile: bool, chunk: int | None = None
+    ):
+        self.size = equal_chunk(num, chunk or largest_chunk(net, pixels))
+        self.compile = compile
+        leaves = list(net.parameters())
+        params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
+        device = leaves[0].device
+        mean_loss, along = (choose(f, compile, device) for f in (loss, directional))
+
+        # One pass for the gradient of the weights.
+        def weight_pass(images, labels, weights, precision):
+            value = mean_loss(net, images, labels, weights, precision)
+            return [*torch.autograd.grad(value, leaves), value.detach()]
+
+        # One pass for the gradient of the images, along a direction of the weights.
+        def image_pass(images, labels, weights, *direction):
+            direction = dict(zip(params, direction, strict=True))
+            images = images.detach().requires_grad_()
+            derivative = along(net, params, direction, images, labels, weights)
+            return [torch.autograd.grad(derivative, images)[0]]
+
+        # Neither function knows this object, so a recording goes, with its memory, when it does.
+        self.weight_pass, self.image_pass = (
+            replayed(f, compile, device) for f in (weight_pass, image_pass)
+        )
+
+    def of_weights(self, images: torch.Tensor, c, precision: str) -> tuple[list, torch.Tensor]:
+        """Return the gradient for every parameter, and the mean loss, of images (N, C, H, W).
+
+        c: their class, or the classes of the images (N,).
+        """
+        # Sums in place of a list: memory does not grow with the number of chunks.
+        total = None
+        for part in self._chunks(images, c):
+            result = self.weight_pass(*part, precision)
+            total = result if total is None else torch._foreach_add(total, result)
+        return list(total[:-1]), total[-1]
+
+    def of_images(
+        self, images: torch.Tensor, c: int, direction: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Return ∇x <∇θ ℓ(x), direction> (N, C, H, W); direction: one tensor a parameter."""
+        # Every image has a gradient of its own, so chunks are put together again.
+        parts = [self.image_pass(*part, *direction)[0] for part in self._chunks(images, c)]
+        return torch.cat(parts)[: len(images)]
+
+    def _chunks(self, images, c):
+        """Yield (images, labels, weights); the weights of all chunks sum to 1."""
+        labels = c if torch.is_tensor(c) else torch.full((len(images),), c, device=images.device)
+        weights = images.new_full((len(images),), 1 / len(images))
+        # A compiled pass is made for one shape, so it pays to fill up the last chunk.
+        return chunks(self.size, self.compile, images, labels, weights)
+
+
+class Embeddings:
+    """Mean embeddings by net of images of several classes, and their gradients, in chunks.
+
+    shape: (C, H, W) of an image; whole: no chunks, for a network that mixes images (batch norm).
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        shape: tuple[int, int, int],
+        precision: str,
+        compile: bool,
+        whole: bool,
+    ):
+        self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
+        device, self.compile = next(net.parameters()).device, compile and not whole
+        features, along = (choose(f, self.compile, device) for f in (embed, projected))
+
+        # The features of real images need no graph.
+        def feature_pass(images):
+            with torch.no_grad():
+                return [features(net, images, precision)]
+
+        # The gradient of the images, when the derivative for their embedding is known.
+        def image_pass(images, directions):
+            images = images.detach().requires_grad_()
+            return [torch.autograd.grad(along(net, images, directions, precision), images)[0]]
+
+        self.feature_pass, self.image_pass = (
+            replayed(f, self.compile, device) for f in (feature_pass, image_pass)
+        )
+
+    def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+        """Return the mean embedding (K, D) of the images (N, C, H, W) of each class."""
+        features = torch.cat([self.feature_pass(part)[0] for (part,) in self._chunks(images)])
+        features = features[: len(images)]  # without the zeros of the last chunk
+        # Sum and count by class: one pass, however many classes there are.
+        sums, counts = (features.new_zeros(num_classes, size) for size in (features.shape[1], 1))
+        sums.index_add_(0, labels, features)
+        return sums / counts.index_add_(0, labels, features.new_ones(len(images), 1))
+
+    def of_images(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """Return ∇x Σ_n <embedding of image n, directions[n]> (N, C, H, W), directions (N, D)."""
+        parts = [self.image_pass(*part)[0] for part in self._chunks(images, directions)]
+        return torch.cat(parts)[: len(images)]
+
+    def _chunks(self, *tensors):
+        # Without chunks all images are one: batch norm looks at the others.
+        num = len(tensors[0])
+        return chunks(equal_chunk(num, self.size or num), self.compile, *tensors)

@@ -1,0 +1,126 @@
+"""Train a network on a small set on the device, and test it: no loader, no copy, no wait.
+
+The evaluation schedule follows the papers' code (Zhao et al., ICLR 2021): SGD with momentum 0.9 and
+weight decay 5e-4, for E + 1 epochs. After epoch number E // 2 + 1 (counted from 0) the learning
+rate falls to a tenth, once, and the momentum starts from 0.
+"""
+
+import torch
+from torch import nn
+
+from dataset.data import Data
+from engine.gradients import choose, loss, predict
+from engine.graphs import replayed
+from utils import Rng
+
+
+class TrainStep:
+    """One step of optimizer on the mean cross-entropy of net over a batch."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        precision: str = 'fp32',
+        compile: bool = False,
+    ):
+        device = next(net.parameters()).device
+        self.net, self.optimizer, mean_loss = net, optimizer, choose(loss, compile, device)
+
+        def step(images, labels):
+            optimizer.zero_grad()
+            mean_loss(net, images, labels, None, precision).backward()
+            optimizer.step()
+            return []
+
+        def changed():
+            states = (value for state in optimizer.state.values() for value in state.values())
+            return [*net.parameters(), *net.buffers(), *filter(torch.is_tensor, states)]
+
+        # Neither function knows this object, so a recording goes, with its memory, when it does.
+        self.step = replayed(step, compile, device, changed)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take it on images (N, C, H, W) of classes labels (N,)."""
+        self.step(images, labels)
+
+
+def freeze_batchnorm(net: torch.nn.Module, images: torch.Tensor) -> None:
+    """Update batch-norm statistics of net with real images, then set only these modules to eval.
+
+    A class of the synthetic set alone is too small a batch for them. The papers' code does the same
+    at each outer step.
+    """
+    net.train()
+    with torch.no_grad():
+        net(images)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+
+
+def train_epoch(
+    step: TrainStep,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    batch_size: int,
+    rng: Rng,
+    augmentation=None,
+) -> None:
+    """Train the network of step for one epoch on images (N, C, H, W) and labels (N,), reshuffled.
+
+    augmentation, if any, has draw(num) -> transform; every image of a batch gets its own
+    parameters.
+    """
+    step.net.train()
+    order = torch.randperm(len(images), generator=rng.generator, device=images.device)
+    for index in order.split(batch_size):
+        batch = images[index]
+        if augmentation is not None:
+            batch = augmentation.draw(len(batch))(batch)
+        step(batch, labels[index])
+
+
+def evaluation_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Return the optimiser of the evaluation schedule."""
+    return torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+
+
+def train_on_set(
+    net: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    rng: Rng,
+    augmentation=None,
+    precision: str = 'fp32',
+    compile: bool = False,
+) -> None:
+    """Train net on a synthetic set by the evaluation schedule of the papers; epochs is its E."""
+    step = TrainStep(net, evaluation_optimizer(net, lr), precision, compile)
+    for epoch in range(epochs + 1):
+        train_epoch(step, images, labels, batch_size, rng, augmentation)
+        if epoch == epochs // 2 + 1:
+            step = TrainStep(net, evaluation_optimizer(net, lr * 0.1), precision, compile)
+
+
+@torch.inference_mode()
+def test_accuracy(
+    net: nn.Module,
+    data: Data,
+    precision: str = 'fp32',
+    compile: bool = False,
+    batch_size: int = 500,
+) -> float:
+    """Return the share in [0, 1] of the test images that net classifies correctly."""
+    net.eval()
+    correct = torch.zeros((), dtype=torch.int64, device=data.device)
+    classes = choose(predict, compile, data.device)
+    for pixels, labels in zip(
+        data.pixels_test.split(batch_size), data.labels_test.split(batch_size), strict=True
+    ):
+        correct += (classes(net, data.normalise(pixels), precision) == labels).sum()
+    return correct.item() / len(data.labels_test)

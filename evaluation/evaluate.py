@@ -1,0 +1,104 @@
+"""Evaluate a synthetic set: train fresh networks on it alone, and test them on real images."""
+
+import textwrap
+import time
+from collections.abc import Iterator
+
+import torch
+from tqdm import tqdm
+
+from dataset.augment import DC, DSA
+from dataset.data import Data
+from engine.training import test_accuracy, train_on_set
+from evaluation.protocol import protocol, strategy_of
+from experiment.arguments import Arguments
+from experiment.flags import FLAGS, KINDS
+from experiment.progress import Progress
+from experiment.run import Run
+from networks import make_network
+from utils import Rng
+
+# The name of the random stream. Published numbers were made with it, so it never changes.
+STREAM = 'judge'
+
+
+def evaluate_network(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    data: Data,
+    model: str,
+    rng: Rng,
+    *,
+    strategy: str,
+    epochs: int | None,
+    lr_net: float,
+    batch_train: int,
+    precision: str,
+    compile: bool = False,
+) -> float:
+    """Train one fresh network on images (N, C, H, W) and labels (N,); return its test accuracy."""
+    how = protocol(model, data.name, strategy, epochs)
+    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.generator)
+    augmentation = (DSA if how['protocol'] == 'dsa' else DC)(how['augmentation'], data.shape, rng)
+    train_on_set(
+        net, images, labels, epochs=how['epochs'], lr=lr_net, batch_size=batch_train, rng=rng,
+        augmentation=augmentation if how['augmentation'] != 'None' else None, precision=precision,
+        compile=compile,
+    )  # fmt: skip
+    return test_accuracy(net, data, precision, compile)
+
+
+def networks_left(
+    pool: tuple[str, ...], num_eval: int, accs: dict[str, list[float]]
+) -> Iterator[tuple[str, int]]:
+    """Yield (model, number) of each network that accs, {model: accuracies so far}, lacks."""
+    for model in pool:
+        for number in range(len(accs.get(model, ())), num_eval):
+            yield model, number
+
+
+def evaluate(
+    run: Run, progress: Progress, synset, data: Data, pool, args: Arguments, save_progress
+) -> None:
+    """Evaluate synset by num_eval networks of each name in pool, saving along the way.
+
+    progress.accs holds what is done; save_progress() is called whenever the run is due to be saved.
+    """
+    left = list(networks_left(pool, args.num_eval, progress.accs))
+    for model, number in tqdm(left, 'evaluate', leave=False):
+        # Seed and set number alone decide: two methods of one seed meet the same networks.
+        rng = Rng(data.device, args.seed, progress.exp, STREAM, model, number)
+        started = time.monotonic()
+        with run.interruptible():  # a network is quickly trained again
+            accuracy = evaluate_network(
+                *synset, data, model, rng, strategy=strategy_of(vars(args)),
+                epochs=args.epoch_eval_train, lr_net=args.lr_net, batch_train=args.batch_train,
+                precision=args.precision, compile=args.compile,
+            )  # fmt: skip
+            progress.accs.setdefault(model, []).append(accuracy)
+            progress.evaluate_seconds += time.monotonic() - started
+        if run.due():
+            save_progress()
+
+
+def print_plan(run: Run, args: Arguments, data: Data, pool: tuple[str, ...]) -> None:
+    """Say what is about to happen: the flags by kind, the data, how sets are evaluated."""
+    lines, values = {}, vars(args)
+    for kind in KINDS:
+        names = [name for name, flag in FLAGS.items() if flag.kind == kind and name in values]
+        lines[kind] = '  '.join(f'{name} {values[name]}' for name in names)
+    sizes = [len(index) for index in data.indices_class]
+    lines['images'] = (
+        f'{data.name}: {sum(sizes)} training images of {"x".join(map(str, data.shape))}, '
+        f'{len(sizes)} classes of {min(sizes)} to {max(sizes)}; {len(data.labels_test)} test images'
+    )
+    networks = []
+    for model in pool:
+        how = protocol(model, data.name, strategy_of(values), args.epoch_eval_train)
+        parts = ', '.join(f'{key} {value}' for key, value in how.items())
+        networks.append(f'{args.num_eval} x {model} ({parts})')
+    lines['networks'] = '; '.join(networks)
+    for title, text in lines.items():
+        if text:
+            print(textwrap.fill(f'{title:<12}{text}', 100, subsequent_indent=' ' * 12))
+    print(f'{"folder":<12}{run.folder}')

@@ -1,0 +1,77 @@
+"""The protocol by which a set is evaluated: it decides the number, so it has a name in every table.
+
+`dc` trains without augmentation for 300 epochs. On MNIST, and with ConvNetBN, it augments as DC's
+authors do, for 1000 epochs. `dsa` trains with the DSA strategy for 1000 epochs. Cui et al.
+(DC-BENCH, NeurIPS 2022) tell how far this moves a number. The accuracy is taken after the last
+epoch: docs/protocol.md.
+"""
+
+import torch
+
+from dataset.data import Data
+from dataset.readers import DATASETS
+from networks import make_network
+from utils import UserError
+
+POOLS = {
+    'M': ('MLP', 'ConvNet', 'LeNet', 'AlexNet', 'VGG11', 'ResNet18'),
+    'B': ('ConvNetBN', 'ConvNetASwishBN', 'AlexNetBN', 'VGG11BN', 'ResNet18BN'),
+    'W': ('ConvNetW32', 'ConvNetW64', 'ConvNetW128', 'ConvNetW256'),
+    'D': ('ConvNetD1', 'ConvNetD2', 'ConvNetD3', 'ConvNetD4'),
+    'A': ('ConvNetAS', 'ConvNetAR', 'ConvNetAL', 'ConvNetASwish'),
+    'P': ('ConvNetNP', 'ConvNetMP', 'ConvNetAP'),
+    'N': ('ConvNetNN', 'ConvNetBN', 'ConvNetLN', 'ConvNetIN', 'ConvNetGN'),
+}
+# The networks for which DC's authors augment, whatever the data set.
+DC_AUGMENTATION = {'ConvNetBN': 'crop_noise'}
+
+
+def eval_pool(eval_mode: str, model: str) -> tuple[str, ...]:
+    """Return the evaluation networks; in mode S batch norm becomes instance norm."""
+    if eval_mode == 'S':
+        return (model.replace('BN', ''),)
+    return POOLS.get(eval_mode, (model,))
+
+
+def check_pool(pool: tuple[str, ...], data: Data, ipc: int, batch_train: int) -> None:
+    """Raise UserError if a network of the pool cannot be trained on a set of these images.
+
+    The last batch of a set with ipc images per class may be too small: known before hours of work.
+    """
+    last = data.num_classes * ipc % batch_train or batch_train
+    for model in pool:
+        net = make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+        of_batch = any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+        try:  # norms have no statistics of a single value
+            net(torch.zeros(min(last, 2) if of_batch else 1, *data.shape))
+        except ValueError as error:
+            size = f'{data.shape[1]}x{data.shape[2]}'
+            raise UserError(
+                f'{model} cannot be trained on images of {size} pixels with a last batch of {last} '
+                f'({error}); use another network, --im_size or --batch_train'
+            ) from error
+
+
+def dc_strategy(dataset: str, model: str) -> str:
+    """Return how DC's authors augment to train `model` on a set made from `dataset`."""
+    source = DATASETS.get(dataset)
+    return DC_AUGMENTATION.get(model) or (source.dc_augmentation if source else 'None')
+
+
+def protocol(model: str, dataset: str, strategy: str, epochs: int | None) -> dict:
+    """Return how a network is trained: the name of the protocol, its augmentation, its epochs.
+
+    strategy: the DSA strategy, or 'None' for DC's protocol; epochs: None for the protocol's own.
+    """
+    name = 'dc' if strategy == 'None' else 'dsa'
+    strategy = strategy if name == 'dsa' else dc_strategy(dataset, model)
+    return {
+        'protocol': name,
+        'augmentation': strategy,
+        'epochs': epochs or (300 if strategy == 'None' else 1000),
+    }
+
+
+def strategy_of(args: dict) -> str:
+    """Return the DSA strategy with which a run's sets are evaluated: the method's, if any."""
+    return args.get('dsa_strategy', 'None')

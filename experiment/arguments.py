@@ -1,0 +1,234 @@
+"""From typed words to frozen arguments.
+
+Spellings are resolved (BS is DC with cluster batches), flags that the method does not take are
+refused, and what was not typed is derived. A typed flag always wins.
+"""
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from experiment.flags import EVERY_RUN, FLAGS, Parser, default_text, flags_of_kinds
+from utils import UserError
+
+UNCLUSTERED = 'uniform', 'equal'  # draws from a whole class
+# A run's name begins with these; its precision depends on the machine, so it is always named.
+NAMED = 'method', 'dataset', 'model', 'ipc', 'seed', 'precision'
+
+
+class Arguments(argparse.Namespace):
+    """Parsed and derived arguments; they cannot be changed."""
+
+    def __init__(self, **values):
+        self.__dict__.update(values)
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f'arguments are frozen after parsing: {name}')
+
+    def replaced(self, **changes) -> 'Arguments':
+        """Return arguments with other values."""
+        return Arguments(**vars(self) | changes)
+
+
+class Shelf(NamedTuple):
+    """What scripts condense with: methods and samplers by name, and who takes which flags.
+
+    methods: {name: class}; tables: {flag: table whose keys may be typed}; sampler: the function
+    whose keywords are the flags of cluster batches.
+    """
+
+    methods: dict[str, type]
+    tables: dict[str, dict]
+    sampler: Callable
+
+
+def keywords_of(function) -> set[str]:
+    """Return the keywords without a default of a class or function: its flags, but for rng."""
+    return {
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+    } - {'rng'}
+
+
+def own_flags(method: type) -> set[str]:
+    """Return the flags that a method takes: keywords, DEFAULTS, and iterations if it has a step."""
+    names = keywords_of(method) | getattr(method, 'DEFAULTS', {}).keys()
+    names |= {'Iteration', 'eval_every'} if hasattr(method, 'step') else set()
+    # Who sees batches of real images can see them through any sampler.
+    names |= {'draw'} if 'batch_real' in names else set()
+    unknown = sorted(names - FLAGS.keys())
+    if unknown:
+        raise UserError(
+            f'{method.__name__} takes {unknown[0]!r}, which is no flag: add a row to FLAGS in '
+            'experiment/flags.py, or give the keyword a default'
+        )
+    return names
+
+
+def flags_of(function, args: Arguments) -> dict:
+    """Return the arguments that function takes as keywords of the same names."""
+    names = inspect.signature(function).parameters.keys() & vars(args).keys()
+    return {name: getattr(args, name) for name in names}
+
+
+def spelled(method: str, draw: str | None) -> str:
+    """Return what a method on batches of this draw is called: BS, BS-DSA, … on clusters."""
+    if draw is None or draw in UNCLUSTERED:
+        return method
+    return 'BS' if method == 'DC' else f'BS-{method}'
+
+
+def spellings(shelf: Shelf) -> dict[str, tuple[str, str | None]]:
+    """Return {what may be typed: (method, draw)}; the draw is None where the script decides."""
+    batched = [name for name, method in shelf.methods.items() if 'draw' in own_flags(method)]
+    names = {name: (name, None) for name in shelf.methods}
+    return names | {spelled(name, 'cluster'): (name, 'cluster') for name in batched}
+
+
+def taken_flags(shelf: Shelf, method: str, draw: str | None) -> set[str]:
+    """Return the flags that a method takes with batches of this draw, every run's included."""
+    names = {*EVERY_RUN, 'method', *own_flags(shelf.methods[method])}
+    return names | (keywords_of(shelf.sampler) if draw not in (None, 'uniform') else set())
+
+
+def condensing_parser(doc: str, shelf: Shelf) -> Parser:
+    """Return the parser of the flags that any method or sampler of the shelf takes."""
+    choices = shelf.tables | {'method': spellings(shelf)}
+    names, texts = {*EVERY_RUN, 'method', *keywords_of(shelf.sampler)}, {}
+    for name, method in shelf.methods.items():
+        names |= own_flags(method)
+        for flag in own_flags(method):
+            text = default_text(getattr(method, 'DEFAULTS', {}).get(flag, FLAGS[flag].default))
+            texts.setdefault(flag, {}).setdefault(text, []).append(name)
+    shared = {flag for flag, by_text in texts.items() if len(by_text) == 1}
+    defaults = {
+        flag: '; '.join(
+            text if flag in shared else f'{text} for {", ".join(methods)}'
+            for text, methods in by_text.items()
+        )
+        for flag, by_text in texts.items()
+    }
+    # A sampler's flag has one default; which draw is the default depends on the script.
+    defaults['draw'] = 'uniform for main.py, cluster for main_BS.py'
+    return Parser(doc, names, choices, defaults)
+
+
+def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Arguments:
+    """Parse the flags of main.py and main_BS.py.
+
+    doc: the script's docstring; draw: which batches of real images it uses if nothing else is
+    typed. Beside the flags the result has `command`, `changed` ({flag: value} that differ from the
+    method's defaults) and `run_name`. Raises UserError for values that cannot work.
+    """
+    typed = vars(condensing_parser(doc, shelf).parse_args(argv))
+    name = typed.get('method', FLAGS['method'].default)
+    method, own_draw = spellings(shelf)[name]
+    batched = 'draw' in own_flags(shelf.methods[method])
+    if not batched and 'draw' not in typed and draw != 'uniform':
+        raise UserError(
+            f'--method {name} sees no batches, so it cannot see cluster batches; use main.py'
+        )
+    plain_draw = (own_draw or draw) if batched else None
+    drawn = typed.get('draw', plain_draw)
+    if own_draw and drawn in UNCLUSTERED:
+        raise UserError(
+            f'--method {name} means cluster batches, --draw {drawn} does not; use --method {method}'
+        )
+    _refuse_useless(typed, shelf, method, drawn if batched else None)
+    if drawn not in (None, *UNCLUSTERED):
+        plain_draw = 'cluster'  # whichever script: BS stratified is one run
+    elif batched:
+        plain_draw = 'uniform'
+    defaults = getattr(shelf.methods[method], 'DEFAULTS', {})
+    values = derived(
+        taken_flags(shelf, method, drawn if batched else None),
+        typed | {'method': method} | ({'draw': drawn} if batched else {}),
+        defaults,
+    )
+    changed = changed_flags(values, defaults | {'draw': plain_draw})
+    name = run_name(spelled(method, drawn), values, changed)
+    return Arguments(**values, command=command(argv), changed=changed, run_name=name)
+
+
+def _refuse_useless(typed: dict, shelf: Shelf, method: str, draw: str | None) -> None:
+    """Raise UserError for a typed flag that the method does not take with batches of this draw."""
+    taken = taken_flags(shelf, method, draw)
+    # A place makes no other run, so it may be given to every method alike.
+    for flag in sorted(typed.keys() - taken - {*flags_of_kinds('place')}):
+        if flag in keywords_of(shelf.sampler) and draw is not None:
+            draws = ', '.join(set_of_draws(shelf))
+            raise UserError(
+                f'--{flag} does nothing with --draw {draw}: it belongs to batches from clusters; '
+                f'use main_BS.py, or --draw {draws}'
+            )
+        takers = [name for name, other in shelf.methods.items() if flag in own_flags(other)]
+        raise UserError(
+            f'--{flag} does nothing for --method {method}; use it with {", ".join(takers)}'
+        )
+
+
+def set_of_draws(shelf: Shelf) -> list[str]:
+    """Return the draws that need clusters."""
+    return [draw for draw in shelf.tables['draw'] if draw != 'uniform']
+
+
+def parse(parser: Parser, argv: list[str], **defaults) -> Arguments:
+    """Parse the flags of a script without methods; defaults: where they differ from the table's.
+
+    Beside the flags the result has `command` and `changed`.
+    """
+    typed = vars(parser.parse_args(argv))
+    values = derived(set(parser.names), typed, defaults)
+    own = {name: value for name, value in typed.items() if name not in values}
+    changed = changed_flags(values, defaults)
+    return Arguments(**values, **own, command=command(argv), changed=changed)
+
+
+def derived(names: set[str], typed: dict, defaults: dict) -> dict:
+    """Return the values of the flags `names`: typed, else the method's default, else the table's.
+
+    Raises UserError for a flag that nobody has a value for.
+    """
+    values = {
+        name: typed[name] if name in typed else defaults.get(name, flag.default)
+        for name, flag in FLAGS.items()
+        if name in names
+    }
+    for name, value in values.items():  # plain values come first: functions look at them
+        values[name] = value(values) if callable(value) else value
+        if values[name] is None and not FLAGS[name].optional:
+            raise UserError(f'--method {values["method"]} has no default for --{name}: type it')
+    return values
+
+
+def changed_flags(values: dict, defaults: dict) -> dict:
+    """Return {flag: value} of what differs from the defaults, but for places and a name's parts."""
+    changed = {}
+    for name in values.keys() - {*NAMED, *flags_of_kinds('place')}:
+        plain = defaults.get(name, FLAGS[name].default)
+        if callable(plain):
+            try:
+                plain = plain(values)
+            except UserError:  # nothing can be derived here, so it was typed
+                plain = None
+        if values[name] != plain:
+            changed[name] = values[name]
+    return dict(sorted(changed.items()))
+
+
+def run_name(head: str, values: dict, changed: dict, ipc: bool = True) -> str:
+    """Name a run after what it is and every flag that makes it another one."""
+    stem = [head, Path(values['dataset']).stem, values['model'], *[f'{values["ipc"]}ipc'] * ipc]
+    stem += [f'seed{values["seed"]}', values['precision']]
+    return '_'.join(
+        [*stem, *(f'{key}={value}'.replace('/', '-') for key, value in changed.items())]
+    )
+
+
+def command(argv: list[str]) -> list[str]:
+    """Return the words that were typed."""
+    return [Path(sys.argv[0]).name, *argv]

@@ -1,0 +1,76 @@
+"""Whether a run is long enough to compile its passes.
+
+Its flags alone decide, so that a resumed run decides the same.
+"""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dataset.data import Data
+from engine.gradients import compiled
+from engine.graphs import DEVICES
+from experiment.arguments import Arguments
+from networks import make_network
+
+# Floating-point operations; below, compiling costs more than it saves (docs/benchmark.md).
+WORTH_IT = 3e13
+
+
+def forward_operations(model: str, data: Data) -> int:
+    """Return the floating-point operations of `model` for one image forward (matrix units only)."""
+    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(2, *data.shape))  # batch norm has no statistics of one image
+    return counter.get_total_flops() // 2
+
+
+def images_seen(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
+    """Return about how many images the networks of a run see, repetitions counted.
+
+    A test image, which goes through the network forward only, counts as a third.
+    """
+    args = vars(args)
+    iterations, outer = args.get('Iteration', 0), args.get('outer_loop', 1)
+    matched = outer * (args.get('batch_real', 0) + 4 * args['ipc'])
+    trained = (outer - 1) * args.get('inner_loop', 0) * args['ipc']
+    times = (
+        1 + (iterations - 1) // args['eval_every'] if args.get('eval_every') and iterations else 0
+    )
+    epochs = args['epoch_eval_train'] or 300
+    evaluated = epochs * args['ipc'] * data.num_classes + len(data.labels_test) // 3
+    evaluated *= (1 + times) * args['num_eval'] * len(pool)
+    return args['num_exp'] * (iterations * data.num_classes * (matched + trained) + evaluated)
+
+
+def settle_compile(
+    args: Arguments, data: Data, pool: tuple[str, ...], epochs_on_all: int = 0
+) -> Arguments:
+    """Return args with `compile` settled to True or False, and say which and why.
+
+    epochs_on_all: epochs that a network is trained on the whole training set first. `auto` compiles
+    on the CPU from WORTH_IT operations on. On a GPU, where it means to replay CUDA graphs, it never
+    does, for nobody has measured it yet.
+    """
+    images = images_seen(args, data, pool) + epochs_on_all * len(data.labels_train)
+    work = 3 * forward_operations(args.model, data) * images
+    wanted = args.compile == 'on' or (
+        args.compile == 'auto' and data.device.type == 'cpu' and work > WORTH_IT
+    )
+    possible = wanted and (data.device.type in DEVICES or has_compiler(data.device))
+    why = (
+        f'{work:.1e} floating-point operations'
+        if possible == wanted
+        else 'no working compiler here'
+    )
+    why = 'on a GPU only if asked' if args.compile == 'auto' and data.device.type != 'cpu' else why
+    print(f'compile: {"yes" if possible else "no"} ({why})')
+    return args.replaced(compile=possible)
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Tell whether the compiler works, by one line."""
+    try:
+        compiled(torch.sin)(torch.zeros(1, device=device))
+    except Exception:  # whatever the tool chain of this machine raises
+        return False
+    return True

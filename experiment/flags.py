@@ -1,0 +1,237 @@
+"""The one table of flags: how each is read, and what another value of it means for a run.
+
+From its kind follow the name of a run, and what a checkpoint must agree in. So do the columns of
+the report, labels, and which runs of a figure belong together. A default stands here, or in
+DEFAULTS of a method that has another. A function as default derives the value from other flags.
+"""
+
+import argparse
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+
+from dataset.readers import DATASETS, dsa_strategy
+from engine.device import fast_precision
+from networks import NETWORKS
+from utils import UserError
+
+KINDS = {
+    'data': 'from which images',
+    'experiment': 'another value is another experiment',
+    'clusters': 'which real images a step sees',
+    'evaluation': 'how sets are evaluated',
+    'repetition': 'another run of the same experiment',
+    'place': 'where to read, write and compute: the run stays the same',
+}
+EVAL_MODES = ('S', 'SS', 'M', 'B', 'W', 'D', 'A', 'P', 'N')
+
+
+def _number(kind, low, strict=False, below=float('inf')):
+    """Return an argparse type: a number at least (strict: above) low, and below `below`."""
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value < below or (strict and value == low):
+            rule = f'{"above" if strict else "at least"} {low}'
+            rule += f' and below {below}' if below < float('inf') else ''
+            article = 'n integer' if kind is int else ' number'
+            raise argparse.ArgumentTypeError(f'{text!r} must be a{article} {rule}')
+        return value
+
+    return convert
+
+
+positive, natural, rate = _number(int, 1), _number(int, 0), _number(float, 0, strict=True)
+share = _number(float, 0, below=1)
+
+
+def strategy(text: str) -> str:
+    """Convert a typed --dsa_strategy: none in any spelling is 'None'."""
+    return 'None' if text.lower() in ('none', '') else text
+
+
+def published_strategy(flags: dict) -> str:
+    """as published for the data set"""
+    return dsa_strategy(flags['dataset'])
+
+
+def device_at_hand(flags: dict) -> str:
+    """cuda where there is one, else cpu"""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def precision_of_device(flags: dict) -> str:
+    """tf32 on cuda; bf16 on CPUs that have it, else fp32"""
+    return fast_precision(flags['device'])
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A row of the table.
+
+    kind: one of KINDS; default: a value, or a function of other flags whose docstring is its help;
+    type, choices, metavar, nargs, const: as in argparse; optional: None is a value, and the
+    default; column: the summary of runs has a column of its own for it; short: its name in figures;
+    label: what a run's label says before another value than the default.
+    """
+
+    kind: str
+    help: str
+    default: object = None
+    type: Callable = str
+    choices: Collection[str] | None = None
+    metavar: str | None = None
+    nargs: str | None = None
+    const: object = None
+    optional: bool = False
+    column: bool = False
+    short: str = ''
+    label: str = ''
+
+
+_NETWORK = {'choices': NETWORKS, 'metavar': 'NAME'}
+
+FLAGS = {
+    # which images
+    'dataset': Flag('data', f'{", ".join(DATASETS)}; or the path of an .npz or a folder', 'CIFAR10',
+                    column=True),
+    'im_size': Flag('data', 'resize the images to N x N pixels', type=positive, metavar='N',
+                    optional=True),
+    # the experiment
+    'method': Flag('experiment', 'how a set is made', 'DC', column=True),
+    'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
+    'ipc': Flag('experiment', 'images per class', 1, positive, column=True),
+    'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
+    'outer_loop': Flag('experiment', 'image updates an iteration', type=positive),
+    'inner_loop': Flag('experiment', 'network epochs after each of them', type=natural),
+    'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
+    'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
+    'batch_real': Flag('experiment', 'real images a class and step', 256, positive),
+    'batch_train': Flag('experiment', 'batch size to train networks', 256, positive),
+    'init': Flag('experiment', 'start of the images', 'noise', choices=('noise', 'real')),
+    'dsa_strategy': Flag('experiment', 'operations joined by "_", or None', published_strategy,
+                         strategy),
+    'dis_metric': Flag('experiment', 'distance of gradients', 'ours'),
+    'reduce': Flag('experiment', 'reduce both gradients first', 'none', label=' '),
+    'mask_quantile': Flag('experiment', 'keep what is larger', type=share, metavar='Q',
+                          optional=True),
+    'level': Flag('experiment', 'match the gradient of each class, of all together, or both',
+                  'intra', choices=('intra', 'inter', 'both'), label=' '),
+    'overfit': Flag('experiment', 'train a network only while loss(synthetic) >= R loss(real)',
+                    type=rate, metavar='R', optional=True),
+    'feature_net': Flag(
+        'experiment', 'features of this network, trained on all images (default: of the extractor)',
+        optional=True, **_NETWORK),
+    # which real images a step sees
+    'draw': Flag('clusters', 'which real images of a class a step sees', column=True, label=' '),
+    'layer_idx': Flag('clusters', 'block of ResNet18: 0, 1, 2 or 3', 1, int, (0, 1, 2, 3),
+                      column=True, short='layer'),
+    'num_cluster': Flag('clusters', 'clusters of a class', 20, positive, column=True, short='k'),
+    'norm': Flag('clusters', 'clusters of about equal size', True, bool, column=True),
+    'mix': Flag('clusters', 'uniform batches after iteration N (without N: 300)', type=natural,
+                metavar='N', nargs='?', const=300, optional=True, column=True, label=' mix '),
+    'extractor': Flag(
+        'clusters', 'weights of a ResNet18 with CIFAR stem (default: made when missing)',
+        metavar='FILE', optional=True),
+    'extractor_epochs': Flag(
+        'clusters', 'epochs to make it (default: 30; on a CPU 5, small data more)', type=positive,
+        optional=True),
+    # how sets are evaluated
+    'eval_mode': Flag(
+        'evaluation',
+        'S the same network (batch norm becomes instance norm), SS exactly the same, '
+        'M architectures, B the same with batch norm, W width, D depth, A activation, P pooling, '
+        'N norm', 'S', choices=EVAL_MODES),
+    'num_exp': Flag('evaluation', 'synthetic sets', 5, positive),
+    'num_eval': Flag('evaluation', 'networks to evaluate a set', 20, positive),
+    'epoch_eval_train': Flag('evaluation', 'epochs to train them (default: 300; augmented: 1000)',
+                             type=positive, optional=True),
+    'eval_every': Flag('evaluation', 'evaluate at each multiple of this; 0: only at the end', 500,
+                       natural),
+    'protocol': Flag('evaluation', 'dc plain, dsa augmented (default: as the set was made)',
+                     choices=('dc', 'dsa'), optional=True),
+    # another run of the same experiment
+    'seed': Flag('repetition', 'decides every random draw', 0, natural, column=True),
+    'device': Flag('place', 'cpu, cuda, cuda:1 …', device_at_hand),
+    'precision': Flag(
+        'repetition',
+        'fp32; tf32: faster matrix units on GPUs; bf16: real-image gradients and training in '
+        'bfloat16', precision_of_device, choices=('fp32', 'tf32', 'bf16'), column=True),
+    'compile': Flag(
+        'repetition',
+        'compile passes on a CPU, replay CUDA graphs on a GPU; auto: on a CPU, in runs long enough',
+        'auto', choices=('auto', 'on', 'off')),
+    # where to read and write
+    'data_path': Flag('place', 'folder of the data sets', 'data'),
+    'save_path': Flag('place', 'folder of the runs', 'results'),
+    'cluster_path': Flag('place', 'folder of extractor and clusters', 'clustering'),
+    'tensorboard': Flag('place', 'scalars and images for TensorBoard', False, bool),
+}  # fmt: skip
+
+# What scripts take besides the flags of methods and samplers.
+DATA = 'dataset', 'data_path', 'im_size'
+COMPUTE = 'seed', 'device', 'precision'
+EVALUATION = (
+    'model', 'lr_net', 'batch_train', 'eval_mode', 'num_exp', 'num_eval', 'epoch_eval_train',
+)  # fmt: skip
+RUN = 'save_path', 'compile', 'tensorboard'
+CLUSTERS = 'cluster_path', 'layer_idx', 'num_cluster', 'norm', 'extractor', 'extractor_epochs'
+EVERY_RUN = (*DATA, *COMPUTE, *EVALUATION, *RUN, 'ipc')
+
+
+def flags_of_kinds(*kinds: str) -> tuple[str, ...]:
+    """Return the names of all flags of these kinds, in the order of the table."""
+    return tuple(name for name, flag in FLAGS.items() if flag.kind in kinds)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser for flags of the table; its errors are UserErrors.
+
+    doc: the script's docstring; names: its flags; choices: {flag: what may be typed}, where other
+    modules decide; defaults: {flag: text of its default}; several: flags that take a list.
+    A flag that is not typed is not in what parse_args returns.
+    """
+
+    def __init__(self, doc: str, names=(), choices=None, defaults=None, several=()):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=doc, formatter_class=formatter, allow_abbrev=False)
+        self.names = tuple(name for name in FLAGS if name in names)
+        choices, defaults = choices or {}, defaults or {}
+        for kind, meaning in KINDS.items():
+            group = self.add_argument_group(f'{kind}: {meaning}')
+            for name in self.names:
+                if FLAGS[name].kind == kind:
+                    text = defaults.get(name, default_text(FLAGS[name].default))
+                    many = '+' if name in several else None
+                    _add(group, name, choices.get(name, FLAGS[name].choices), text, many)
+
+    def error(self, message):
+        """Raise UserError in place of argparse's two lines."""
+        raise UserError(message)
+
+
+def default_text(value) -> str:
+    """Return how help names a default: the value, or what the function that derives it says."""
+    return '' if value is None else value.__doc__ if callable(value) else str(value)
+
+
+def _add(group, name, choices, text, many):
+    """Add a flag of the table to a group of a parser."""
+    flag, options = FLAGS[name], {'default': argparse.SUPPRESS, 'help': FLAGS[name].help}
+    if choices and not flag.metavar and name != 'dataset':
+        options['help'] += f': {", ".join(map(str, choices))}' if flag.choices is None else ''
+    if text:
+        options['help'] += f' (default: {text})'
+    options['help'] = options['help'].replace('%', '%%')
+    if flag.type is bool:
+        off = flag.default is False
+        options['action'] = 'store_true' if off else argparse.BooleanOptionalAction
+    else:
+        metavar = flag.metavar or (name.upper() if flag.choices is None else None)
+        options |= {'type': flag.type, 'choices': choices, 'metavar': metavar}
+        options |= {'nargs': many or flag.nargs, 'const': flag.const}
+    group.add_argument(f'--{name}', **options)

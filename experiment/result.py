@@ -1,0 +1,122 @@
+"""The result file of a run, in the field's format, and what tables and figures call it.
+
+`data` is [[images (N, C, H, W) normalised, labels (N,)], …], and `accs_all_exps` is {network:
+[0 … 1, …]}. Beside these it holds the arguments, and mean and standard deviation of the
+normalisation.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.data import Data
+from experiment.arguments import Arguments, spelled
+from experiment.files import load_tensors, save_tensors
+from experiment.flags import FLAGS, flags_of_kinds
+from experiment.run import Run
+from utils import UserError
+
+# A label names the method, and a row the data and the images per class.
+IN_LABEL = 'method', 'ipc', 'dataset'
+
+
+def result_of(args: Arguments, name: str, data: Data) -> Path:
+    """Return the result file of a run; name: what was condensed or evaluated."""
+    folder = Path(args.save_path) / args.run_name
+    return folder / f'res_{name}_{data.name}_{args.model}_{args.ipc}ipc.pt'
+
+
+def is_finished(result_path: Path, data: Data) -> bool:
+    """Tell whether the run of this result file is finished: the file is the last thing written.
+
+    Raises UserError if it was made from other data than these.
+    """
+    if not result_path.exists():
+        return False
+    made_from = load_result(result_path).get('args', {}).get('data_hash', data.fingerprint)
+    if made_from != data.fingerprint:
+        raise UserError(
+            f'{result_path} was made from other data of the name {data.name}; choose another '
+            '--save_path, or remove the folder to start again'
+        )
+    return True
+
+
+def save_result(run: Run, path: Path, data: Data, sets: list, accs: dict[str, list[float]]) -> dict:
+    """Write the result file of a finished run; print and return its accuracies."""
+    statistics = {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
+    save_tensors(path, {'data': sets, 'accs_all_exps': accs, 'args': run.args} | statistics)
+    print(f'{path}\n{summary(accs)}')
+    return accs
+
+
+def report_finished(path: Path) -> dict[str, list[float]]:
+    """Say that the run of this result file is finished, and return its accuracies."""
+    accs = load_result(path).get('accs_all_exps', {})
+    print(f'{path} is finished\n{summary(accs)}')
+    return accs
+
+
+def summary(accs: dict[str, list[float]]) -> str:
+    """Return 'network: mean ± std % (n networks)' of accuracies in [0, 1], and population std."""
+    parts = []
+    for model, values in accs.items():
+        mean, std = 100 * np.mean(values), 100 * np.std(values)
+        parts.append(f'{model} {mean:.2f} ± {std:.2f} % ({len(values)} networks)')
+    return ', '.join(parts)
+
+
+def _is_set(pair) -> bool:
+    """Tell whether pair is [images (N, C, H, W), labels (N,)] with N > 0."""
+    return (
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(part, torch.Tensor) for part in pair)
+        and pair[0].ndim == 4
+        and pair[1].shape == pair[0].shape[:1]
+        and len(pair[0]) > 0
+    )
+
+
+def load_result(path: Path) -> dict:
+    """Load a result file, ours or another project's; raise UserError for another format."""
+    result = load_tensors(path, 'result file')
+    if (
+        not isinstance(result, dict)
+        or not isinstance(result.get('data'), list | tuple)
+        or not result['data']
+        or not all(map(_is_set, result['data']))
+        or not all(isinstance(result.get(key, {}), dict) for key in ('args', 'accs_all_exps'))
+    ):
+        raise UserError(
+            f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
+        )
+    return result
+
+
+def label_of(args: dict) -> str:
+    """Return what tables and figures call a run, from the arguments in its result file."""
+    args = args.get('made_by') or args  # of a set that was evaluated again: the run that made it
+    draw = args.get('draw')
+    label = spelled(args.get('method') or Path(args.get('synset', 'set')).stem, draw)
+    for name, flag in FLAGS.items():
+        plain = (flag.default, None) if name != 'draw' else (None, 'cluster', 'uniform')
+        if flag.label and args.get(name) not in plain:
+            label += f'{flag.label}{args[name]}'
+    return label
+
+
+def experiment_of(args: dict) -> dict:
+    """Return {flag: value} of what makes a run another experiment, but for what its label says."""
+    names = flags_of_kinds('data', 'experiment', 'clusters')
+    return {name: args[name] for name in names if name in args and name not in IN_LABEL}
+
+
+def differing(settings: dict, others: list[dict]) -> str:
+    """Return ', flag value' for each of the settings that not all others share."""
+    return ''.join(
+        f', {FLAGS[key].short or key} {value}'
+        for key, value in settings.items()
+        if any(other.get(key) != value for other in others)
+    )

@@ -1,0 +1,217 @@
+"""A run's folder results/<run name>/: args.json, log.jsonl, checkpoint.pt, pictures, the result.
+
+Every file is written beside its target and renamed: a kill at any moment leaves the old or the new
+one. On resume the log is cut back to the checkpoint, so a resumed run leaves the log of an
+uninterrupted one.
+"""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+import torchvision
+
+from dataset.data import Data
+from experiment.environment import environment
+from experiment.files import fcntl, load_tensors, save_tensors, write_atomic
+from experiment.flags import flags_of_kinds
+from experiment.progress import Progress
+from experiment.tensorboard import TensorBoard
+from utils import UserError
+
+# Arguments that may differ between the parts of one run: places, and the words that were typed.
+FREE = (*flags_of_kinds('place'), 'command', 'run_name', 'csv')
+CHECKPOINT_SECONDS = 60
+
+
+def is_running(folder: Path) -> bool:
+    """Tell whether a process writes the run in folder now (False where files cannot be locked)."""
+    if not fcntl:
+        return False
+    # A lock that can be shared is held by nobody.
+    try:
+        with open(folder / 'lock') as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def load_checkpoint(path: Path) -> dict | None:
+    """Return the content of a checkpoint, None if there is none; raise UserError if damaged."""
+    if not path.exists():
+        return None
+    state = load_tensors(path, 'checkpoint')
+    if not isinstance(state, dict) or not {'args', 'log_bytes', 'progress'} <= state.keys():
+        raise UserError(f'{path} is not a checkpoint of this project; remove it to start again')
+    return state
+
+
+def check_same(path: Path, stored: dict, args: dict) -> None:
+    """Raise UserError unless the arguments stored in path are args.
+
+    Data sets and sets to evaluate count by their content, not their path. data_hash stands for the
+    data, and the hash of a set is in the run's name.
+    """
+    # What is no flag has a name that a person understands.
+    names = {'device_type': 'a device of the kind', 'data_hash': 'data of the hash'}
+    for key in sorted((stored.keys() | args.keys()) - {'dataset', 'synset', 'changed'}):
+        old, new = stored.get(key), args.get(key)
+        if old != new:
+            name = names.get(key, f'--{key}')
+            raise UserError(
+                f'{path} was made with {name} {old}, this command has {name} {new}; '
+                'choose another --save_path, or remove the folder to start again'
+            )
+
+
+class Stopped(SystemExit):
+    """SIGINT or SIGTERM arrived and all is saved; the exit code is 128 + the signal's number."""
+
+
+class Run:
+    """The folder of one run, locked for this process: it logs, saves, resumes.
+
+    Use it in `with`. Raises UserError when the folder cannot be written, or another process writes
+    there.
+    """
+
+    def __init__(self, args, data: Data):
+        self.folder = Path(args.save_path) / args.run_name
+        kept = {key: value for key, value in vars(args).items() if key not in FREE}
+        self.args = json.loads(json.dumps(kept))  # as they come back from a file: lists, no tuples
+        # Random generators of one kind of device cannot continue on another.
+        self.args |= {'device_type': data.device.type, 'data_hash': data.fingerprint}
+        # The signal that arrived, when the last checkpoint was written, within interruptible().
+        self.signal, self.saved_at, self._inside = None, time.monotonic(), False
+        # Both files stay open: the lock is the process's, and the log is only appended to.
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.folder / 'lock', 'w')  # noqa: SIM115 (held until the end)
+            self._log = open(self.folder / 'log.jsonl', 'a+b')  # noqa: SIM115
+        except OSError as error:
+            raise UserError(
+                f'{self.folder} cannot be written ({error.strerror}); choose another --save_path'
+            ) from error
+        # Two writers would mix their logs and checkpoints.
+        if fcntl:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f'another process writes to {self.folder}; wait for it or stop it'
+                ) from error
+        self.checkpoint_path = self.folder / 'checkpoint.pt'
+        self.tensorboard = TensorBoard(self.folder) if vars(args).get('tensorboard') else None
+
+    def resume(self) -> Progress | None:
+        """Return where the run stands and cut its log back to there, None for a fresh start.
+
+        Raises UserError if the checkpoint is of other arguments or data.
+        """
+        # Without a checkpoint the log of a killed run is worth nothing: nothing can continue it.
+        state = load_checkpoint(self.checkpoint_path)
+        if state is None:
+            self._log.truncate(0)
+            return None
+        check_same(self.checkpoint_path, state['args'], self.args)
+        # What was logged after the checkpoint will be computed, and logged, once more.
+        if self._log.seek(0, os.SEEK_END) > state['log_bytes']:
+            self._log.truncate(state['log_bytes'])
+        return Progress(**state['progress'])
+
+    def describe(self, args, device: torch.device) -> None:
+        """Write args.json: every flag as it was typed and derived, and the environment."""
+        started = time.strftime('%Y-%m-%dT%H:%M:%S')
+        content = vars(args) | {'environment': environment(device), 'started': started}
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        write_atomic(self.folder / 'args.json', text.encode())
+
+    def log(self, record: dict) -> None:
+        """Append one line to log.jsonl, and show it where the user wants to see it."""
+        if self.tensorboard:
+            self.tensorboard.log(record)
+        # Flushed at once: a person may follow the log while it is written.
+        try:
+            self._log.write(json.dumps(record).encode() + b'\n')
+            self._log.flush()
+        except OSError as error:
+            raise UserError(
+                f'{self.folder}/log.jsonl cannot be written ({error.strerror}); '
+                'the last checkpoint is kept: make room, then give the same command again'
+            ) from error
+
+    def due(self) -> bool:
+        """Tell whether to pause and checkpoint: a minute has passed, or a signal has arrived."""
+        return self.signal is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+
+    def checkpoint(self, progress: Progress) -> None:
+        """Save progress; after a signal say how to continue and exit with 128 + its number."""
+        # How much of the log belongs to this checkpoint: resume() cuts it there.
+        log_bytes = self._log.seek(0, os.SEEK_END)
+        # Not dataclasses.asdict: it would copy every tensor.
+        state = {'progress': vars(progress), 'args': self.args, 'log_bytes': log_bytes}
+        save_tensors(self.checkpoint_path, state)
+        self.saved_at = time.monotonic()
+
+        # Only now is it safe to stop.
+        if self.signal is not None:
+            print(
+                f'\nstopped and saved in {self.folder}; the same command continues from here',
+                flush=True,
+            )
+            raise Stopped(128 + self.signal)
+
+    def __enter__(self):
+        """Let SIGINT and SIGTERM stop at the next checkpoint; a second one stops at once."""
+
+        # The first signal only leaves a note, which due() and checkpoint() find.
+        def handler(number, frame):
+            again, self.signal = self.signal is not None, number
+            if again or self._inside:
+                raise KeyboardInterrupt
+
+        self._handlers = {
+            number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *exception):
+        # Outside of a run Ctrl-C is an ordinary Ctrl-C again.
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if self.tensorboard:
+            self.tensorboard.close()
+        with contextlib.suppress(OSError):  # a full disk, which log() has reported
+            self._log.close()
+        self._lock.close()
+
+    @contextlib.contextmanager
+    def interruptible(self):
+        """Let a signal break off at once in this context: for work that can be done again."""
+        self._inside = True
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                yield
+        finally:
+            self._inside = False
+
+    def picture(self, name: str, images: torch.Tensor, per_row: int, progress: Progress) -> Path:
+        """Save images (N, C, H, W) in [0, 1] as a grid, per_row images a row; return its path."""
+        # Small images are magnified to 32 pixels, so that a person sees something.
+        times = max(1, 32 // images.shape[-1])
+        magnified = images.repeat_interleave(times, 2).repeat_interleave(times, 3)
+        grid = torchvision.utils.make_grid(magnified, nrow=per_row)
+        if self.tensorboard:
+            self.tensorboard.picture(grid, progress.exp, progress.iteration)
+        buffer = io.BytesIO()
+        torchvision.transforms.functional.to_pil_image(grid).save(buffer, 'png')
+        write_atomic(self.folder / name, buffer.getbuffer())
+        return self.folder / name

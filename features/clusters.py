@@ -1,0 +1,237 @@
+"""Clusters of each class: made by K-Means on features, kept in a file, checked when they are read.
+
+    clustering/class_idx_<dataset>_k{K}_{layer}_{norm}.pt       {class: {cluster: [indices]}}
+
+Indices point into the training set. norm True: clusters of about equal size, by K-Means with size
+constraints. They have n/k ± 50 members, or ± half of n/k if that is less. norm False: plain
+K-Means. A JSON beside the file says from which extractor, with which sizes, inertia and silhouette,
+in how many seconds.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from dataset.data import Data
+from experiment.files import file_hash, load_tensors, making, save_tensors, write_atomic
+from features.extractor import check_own, ensure_extractor, extractor_path, layer_features
+from utils import UserError
+
+# Members that a balanced cluster may have more or less than n/k, at most half of n/k.
+SLACK = 50
+Clusters = dict[int, dict[int, list[int]]]
+
+
+def cluster_path(folder: str | Path, data: Data, k: int, layer: int, balanced: bool) -> Path:
+    """Return the cluster file of a data set."""
+    return Path(folder) / f'class_idx_{data.name.lower()}_k{k}_{layer}_{balanced}.pt'
+
+
+def size_bounds(n: int, k: int) -> tuple[int, int]:
+    """Return the fewest and the most members of k balanced clusters: n/k ± min(50, n/2k)."""
+    # The original's n/k ± 50 cannot be met, or allows clusters of one member, where n/k is small.
+    slack = min(SLACK, n // (2 * k))
+    return n // k - slack, min(n, -(-n // k) + slack)
+
+
+def cluster_points(
+    points: np.ndarray, k: int, balanced: bool, seed: int = 1
+) -> tuple[np.ndarray, float, float]:
+    """Cluster points (N, D); return labels (N,), inertia, mean silhouette (nan for k = 1 or N)."""
+    # Imported here: each worker process needs it, and other commands should start fast.
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    if balanced:
+        from k_means_constrained import KMeansConstrained
+
+        low, high = size_bounds(len(points), k)
+        model = KMeansConstrained(k, size_min=low, size_max=high, random_state=seed)
+    else:
+        model = KMeans(k, n_init=5, max_iter=300, random_state=seed)
+    # In double precision: K-Means in single precision depends on the order of its sums.
+    labels = model.fit_predict(points.astype(np.float64))
+    # K-Means leaves clusters empty where points coincide.
+    num = len(np.unique(labels))
+    silhouette = silhouette_score(points, labels) if 1 < num < len(points) else float('nan')
+    return labels, float(model.inertia_), float(silhouette)
+
+
+def make_clusters(
+    data: Data, features: torch.Tensor, path: Path, *, k: int, layer: int, balanced: bool,
+    facts: dict,
+) -> None:  # fmt: skip
+    """Cluster features (N, D) of the training set class by class; write path and its JSON.
+
+    facts: what is known of the extractor. Raises UserError if a class has fewer than k images.
+    """
+    check_k(data, k)
+    started = time.monotonic()
+
+    # K-Means of every class, in parallel: classes do not depend on each other.
+    classes = [index.cpu().numpy() for index in data.indices_class]
+    tasks = (
+        delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced)
+        for index in classes
+    )
+    jobs = -1 if len(features) > 5000 else 1  # workers take seconds to start
+    results = Parallel(jobs, return_as='generator')(tasks)
+    results = list(tqdm(results, f'layer {layer}, k {k}', total=len(classes), leave=False))
+
+    # Positions within a class become positions in the training set.
+    clusters = {
+        c: {cluster: nearest_first(index[labels == cluster], features) for cluster in range(k)}
+        for c, (index, (labels, _, _)) in enumerate(zip(classes, results, strict=True))
+    }
+    # What a person wants to know of the clusters, without loading them.
+    sizes = [len(members) for of_class in clusters.values() for members in of_class.values()]
+    summary = {
+        'dataset': data.name,
+        'num_images': len(data.labels_train),
+        'k': k,
+        'layer': layer,
+        'norm': balanced,
+        'extractor': facts,
+        'size_min': min(sizes),
+        'size_mean': float(np.mean(sizes)),
+        'size_max': max(sizes),
+        'inertia': [inertia for _, inertia, _ in results],
+        'silhouette': [score for _, _, score in results],
+        'seconds': time.monotonic() - started,
+    }
+    save_tensors(path, clusters)
+    write_atomic(path.with_suffix('.json'), json.dumps(summary, indent=1).encode())
+
+
+def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:
+    """Order the members of a cluster by the distance of their features to the cluster's mean."""
+    # The order is what --draw centroid takes its images by.
+    points = features[torch.from_numpy(members)]
+    distances = (points - points.mean(0)).norm(dim=1).numpy()
+    # A stable sort: equal distances must not depend on the version of a library.
+    return members[np.argsort(distances, kind='stable')].tolist()
+
+
+def check_k(data: Data, k: int) -> None:
+    """Raise UserError if a class has fewer than k images."""
+    smallest = min(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
+    num = len(data.indices_class[smallest])
+    if k > num:
+        name = data.class_names[smallest]
+        raise UserError(f'--num_cluster {k} is more than class {name!r} has images ({num})')
+
+
+def check_package() -> None:
+    """Raise UserError if size-constrained K-Means cannot be imported: before hours of work."""
+    try:
+        import k_means_constrained  # noqa: F401
+    except Exception as error:  # missing, or a version that today's NumPy breaks
+        raise UserError(
+            f'clusters of equal size need the package k-means-constrained >= 0.7.4 ({error}): '
+            'pip install "k-means-constrained>=0.7.4"; or pass --no-norm'
+        ) from error
+
+
+def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> Clusters:
+    """Read a cluster file, ours or the original's; check that it is a partition of each class.
+
+    extractor_hash, if given, must equal the hash in the file's JSON. Raises UserError for a stale
+    or foreign file.
+    """
+    # A file is checked each time it is read: a stale one gives a wrong result without a word.
+    stored = load_tensors(path, 'cluster file')
+    remedy = 'remove it and make it again with main_cluster.py'
+
+    # The original's files have NumPy integers as keys and members.
+    try:
+        clusters = {
+            int(c): {int(cluster): [int(i) for i in part] for cluster, part in of_class.items()}
+            for c, of_class in stored.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f'{path} does not hold {{class: {{cluster: [indices]}}}}; {remedy}'
+        ) from error
+
+    # Every image of every class once: else a batch would silently miss some.
+    if sorted(clusters) != list(range(data.num_classes)):
+        raise UserError(
+            f'{path} has {len(clusters)} classes, {data.name} has {data.num_classes}; {remedy}'
+        )
+    for c, members in enumerate(data.indices_class):
+        if sorted(i for part in clusters[c].values() for i in part) != members.tolist():
+            raise UserError(
+                f'{path} is not a partition of class {c} of {data.name}: other data or length; '
+                f'{remedy}'
+            )
+
+    # The same data and extractor: labels alone cannot tell.
+    extractor = facts_of(path).get('extractor', {})
+    made_with = extractor.get('hash', extractor_hash)
+    made_from = extractor.get('data', data.fingerprint)
+    if extractor_hash and made_with != extractor_hash:
+        raise UserError(f'{path} was made with another extractor ({str(made_with)[:8]}); {remedy}')
+    if made_from != data.fingerprint:
+        raise UserError(f'{path} was made from other pixels of the name {data.name}; {remedy}')
+    return clusters
+
+
+def facts_of(path: Path) -> dict:
+    """Return what the JSON beside a cluster file says, {} if there is none (as of the original)."""
+    described = path.with_suffix('.json')
+    if not described.exists():
+        return {}
+    try:
+        facts = json.loads(described.read_text())
+        if isinstance(facts['extractor'], dict):
+            return facts
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise UserError(
+        f'{described} is truncated or foreign; remove it and {path.name}, and make both again'
+    )
+
+
+def ensure_clusters(
+    data: Data, folder: str | Path, *, layers: list[int], ks: list[int], balanced: bool,
+    extractor: str | None, epochs: int | None, seed: int, precision: str,
+) -> list[Path]:  # fmt: skip
+    """Make the missing cluster files of all layers and numbers from one pass; return all paths.
+
+    Raises UserError if a file that is there was made from other data or with another extractor.
+    """
+    # What is there is checked first, and so is what the rest needs: both take seconds.
+    for k in ks:
+        check_k(data, k)
+    wanted = [
+        (layer, k, cluster_path(folder, data, k, layer, balanced)) for layer in layers for k in ks
+    ]
+    missing = [part for part in wanted if not part[2].exists()]
+    weights = extractor_path(folder, data, extractor)
+    digest = file_hash(weights) if weights.exists() else None
+    for part in wanted:
+        if part not in missing:
+            read_clusters(part[2], data, digest)
+            made_by = facts_of(part[2]).get('extractor', {})
+            check_own(weights, made_by, data, None if extractor else epochs)
+    if missing and balanced:
+        check_package()
+
+    # One pass of the extractor gives the features of all layers.
+    if missing:
+        print('missing, made now:', *(str(path) for _, _, path in missing))
+        net, facts = ensure_extractor(
+            data, folder, extractor, epochs=epochs, seed=seed, precision=precision
+        )
+        features = layer_features(net, data, precision)
+        for layer, k, path in missing:
+            with making(path) as still:  # another process may have made it meanwhile
+                if still:
+                    settings = {'k': k, 'layer': layer, 'balanced': balanced, 'facts': facts}
+                    make_clusters(data, features[layer], path, **settings)
+    return [path for _, _, path in wanted]

@@ -1,0 +1,140 @@
+"""Coresets: choose real images instead of learning some.
+
+    python main.py --method herding --dataset CIFAR10 --ipc 1 --feature_net ConvNet --num_exp 1
+    # published 21.5 ± 1.2 %
+
+At random; by herding (Welling, ICML 2009); k-center (Sener & Savarese, ICLR 2018); forgetting
+(Toneva et al., ICLR 2019); images nearest to K-Means centres. Features are those of the extractor
+before its classifier, or of --feature_net trained on all images.
+"""
+
+import torch
+
+from dataset.data import Data
+from features.trained import EPOCHS, extractor_features, trained_features, trained_on_all
+from methods.initial import check_ipc
+from methods.sampling import UniformSampler
+from utils import Rng
+
+
+def herding(features: torch.Tensor, num: int) -> torch.Tensor:
+    """Return the positions of num rows of features (N, D) whose mean is near the mean of all.
+
+    Each is the row that brings the mean of the chosen nearest to it.
+    """
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    chosen = []
+    for count in range(1, num + 1):
+        distance = ((total + features) / count - mean).norm(dim=1)
+        distance[chosen] = float('inf')
+        chosen.append(int(distance.argmin()))
+        total = total + features[chosen[-1]]
+    return torch.tensor(chosen)
+
+
+def kcenter(features: torch.Tensor, num: int) -> torch.Tensor:
+    """Return the positions of num rows of features (N, D) that cover all.
+
+    The first is the nearest to the mean, then always the farthest from those chosen.
+    """
+    chosen = [int((features - features.mean(0)).norm(dim=1).argmin())]
+    nearest = (features - features[chosen[0]]).norm(dim=1)
+    for _ in range(num - 1):
+        nearest[chosen] = -1.0
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, (features - features[chosen[-1]]).norm(dim=1))
+    return torch.tensor(chosen)
+
+
+def kmeans(features: torch.Tensor, num: int, seed: int = 1) -> torch.Tensor:
+    """Return the positions of num rows of features (N, D), the nearest to num K-Means centres."""
+    from sklearn.cluster import KMeans
+
+    model = KMeans(num, n_init=5, random_state=seed).fit(features.double().numpy())
+    distance = torch.cdist(torch.from_numpy(model.cluster_centers_), features.double())
+    chosen = []
+    for row in distance:
+        row[chosen] = float('inf')
+        chosen.append(int(row.argmin()))
+    return torch.tensor(chosen)
+
+
+def most_forgotten(events: torch.Tensor, num: int) -> torch.Tensor:
+    """Return the positions of the num greatest counts of events (N,); of equal ones the earlier."""
+    return torch.sort(events, descending=True, stable=True).indices[:num]
+
+
+class Coreset:
+    """Real images of each class, chosen by choose(c, members) when it is built.
+
+    There is nothing to iterate, so there is no step. Raises UserError if a class has fewer than ipc
+    images.
+    """
+
+    def __init__(self, data: Data, sampler, *, ipc: int, rng: Rng):
+        self.data, self.ipc, self.rng = data, ipc, rng
+        check_ipc(data, ipc)
+        index = torch.cat([self.choose(c, members) for c, members in enumerate(data.indices_class)])
+        self.synset = data.images(index), data.labels_train[index]
+
+    def choose(self, c: int, members: torch.Tensor) -> torch.Tensor:
+        """Return ipc of the members (n,) of class c."""
+        return UniformSampler(self.data).draw(c, self.ipc, self.rng)
+
+
+class FeatureCoreset(Coreset):
+    """A coreset by the extractor's features; SELECT(features, num) chooses within a class."""
+
+    SELECT = None
+
+    def __init__(
+        self, data: Data, sampler, *, ipc: int, rng: Rng, cluster_path: str, extractor: str | None,
+        extractor_epochs: int | None, feature_net: str | None, lr_net: float, batch_train: int,
+        seed: int, precision: str, compile: bool,
+    ):  # fmt: skip
+        if feature_net:
+            settings = cluster_path, feature_net, lr_net, batch_train, seed
+            self.features = trained_features(data, *settings, precision=precision, compile=compile)
+        else:
+            self.features = extractor_features(
+                data, cluster_path, extractor, extractor_epochs, seed, precision
+            )
+        super().__init__(data, sampler, ipc=ipc, rng=rng)
+
+    def choose(self, c, members):
+        return members[type(self).SELECT(self.features[members.cpu()], self.ipc).to(members.device)]
+
+
+class Herding(FeatureCoreset):
+    """Images whose mean feature is near the mean of their class."""
+
+    SELECT = staticmethod(herding)
+
+
+class KCenter(FeatureCoreset):
+    """Images that cover their class: each is the farthest from those before it."""
+
+    SELECT = staticmethod(kcenter)
+
+
+class KMeansCentres(FeatureCoreset):
+    """The images nearest to the K-Means centres of their class."""
+
+    SELECT = staticmethod(kmeans)
+
+
+class Forgetting(Coreset):
+    """The images that a network forgets most often while it learns the whole training set."""
+
+    EPOCHS_ON_ALL = EPOCHS
+
+    def __init__(
+        self, data: Data, sampler, *, ipc: int, rng: Rng, cluster_path: str, model: str,
+        lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
+    ):  # fmt: skip
+        settings = cluster_path, model, lr_net, batch_train, seed, precision, compile
+        _, self.events = trained_on_all(data, *settings)
+        super().__init__(data, sampler, ipc=ipc, rng=rng)
+
+    def choose(self, c, members):
+        return members[most_forgotten(self.events[members.cpu()], self.ipc).to(members.device)]

@@ -1,0 +1,163 @@
+"""DD, dataset distillation: learn images, and the step sizes of gradient descent on them.
+
+Wang et al. 2018, arXiv 1811.10959. A few steps on the images should bring a fresh random network to
+a small loss on real images.
+
+    python main.py --method DD --dataset MNIST --model LeNet --ipc 10
+    python main.py --method DD --dataset CIFAR10 --model AlexNet --ipc 10  # published 36.8 ± 1.2 %
+
+Step t sees one image of every class: θ_{t+1} = θ_t − η_t g_t with g_t = ∇θ ℓ(θ_t, x_t). The way
+back over it needs the gradients of <g_t, λ> alone, a directional derivative, with λ = ∂L/∂θ_{t+1}.
+So no graph of more than one step is ever kept. Networks between the steps are stored at every √T-th
+and computed again from there.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from dataset.data import Data
+from engine.device import read_back
+from engine.gradients import Gradients, directional
+from methods.initial import initial_images, initial_labels
+from networks import make_network, redraw
+from utils import Rng, UserError
+
+
+class DatasetDistillation:
+    """DD. sampler: see methods/sampling.py; model, ipc, … : the flags of the same names.
+
+    inner_loop: how often the steps go over the set; T = inner_loop x ipc. lr_net: the first step
+    size; every step learns its own. Raises UserError for a network with batch norm.
+    """
+
+    DEFAULTS = {'inner_loop': 3, 'lr_img': 0.01, 'batch_real': 100}
+
+    def __init__(
+        self, data: Data, sampler, *, model: str, ipc: int, inner_loop: int, lr_img: float,
+        lr_net: float, batch_real: int, init: str, precision: str, rng: Rng,
+    ):  # fmt: skip
+        self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
+        self.ipc, self.precision, self.num_steps = ipc, precision, max(1, inner_loop) * ipc
+        self.net = make_network(
+            model, data.shape[0], data.num_classes, data.shape[1:], rng.generator
+        )
+        if any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules()):
+            raise UserError(f'--method DD cannot train {model}: use a network without batch norm')
+        pixels = data.shape[1] * data.shape[2]
+        self.gradients = Gradients(self.net, batch_real * data.num_classes, pixels, compile=False)
+        self.image_syn = initial_images(data, ipc, init, rng)
+        self.label_syn = initial_labels(data, ipc)
+        # The logarithm, so that a step size stays positive.
+        self.log_lr = torch.full((self.num_steps,), math.log(lr_net), device=data.device)
+        self.optimizer = torch.optim.Adam([self.image_syn, self.log_lr], lr_img)
+        self.iteration = 0
+
+    @property
+    def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normalised images (K * I, C, H, W), class after class, and labels (K * I,)."""
+        return self.image_syn.detach(), self.label_syn
+
+    def step(self, pause=lambda: False) -> dict:
+        """Do one iteration: a fresh network, T steps on the set, the loss on real images, and back.
+
+        Return what to log: `loss` (mean cross-entropy of the real batch after the steps),
+        `batch_real` and `lr_net` (the T step sizes). Raises FloatingPointError if the images are
+        not finite.
+        """
+        redraw(self.net, self.rng.generator)
+        draws = [
+            self.sampler.draw(c, self.batch_real, self.rng, self.iteration)
+            for c in range(self.data.num_classes)
+        ]
+        loss, self.image_syn.grad, self.log_lr.grad = self.differentiate(torch.cat(draws))
+        self.optimizer.step()
+        self.iteration += 1
+        numbers = torch.cat([loss[None], self.log_lr.exp()])
+        loss, *rates = read_back(numbers, self.image_syn, self.log_lr)
+        return {'loss': loss, 'batch_real': sum(map(len, draws)) / len(draws), 'lr_net': rates}
+
+    def differentiate(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the loss of the real images at index after T steps, and its derivatives.
+
+        They are for the synthetic images and for the logarithms of the step sizes. The first step
+        starts from the weights of the network.
+        """
+        first = {name: param.detach().clone() for name, param in self.net.named_parameters()}
+        segment = math.isqrt(self.num_steps - 1) + 1
+        starts = range(0, self.num_steps, segment)
+        stored = [first]
+        for start in starts:
+            stored.append(
+                self._descend(stored[-1], start, min(start + segment, self.num_steps))[-1]
+            )
+        with torch.no_grad():
+            for name, param in self.net.named_parameters():
+                param.copy_(stored[-1][name])
+        grads, loss = self.gradients.of_weights(
+            self.data.images(index), self.data.labels_train[index], self.precision
+        )
+        adjoint = dict(zip(first, grads, strict=True))
+        grad_img, grad_lr = torch.zeros_like(self.image_syn), torch.zeros_like(self.log_lr)
+        for start, params in reversed(list(zip(starts, stored, strict=False))):
+            networks = self._descend(params, start, min(start + segment, self.num_steps) - 1)
+            for step, params in reversed(list(enumerate(networks, start))):
+                adjoint = self._back(step, params, adjoint, grad_img, grad_lr)
+        return loss, grad_img, grad_lr
+
+    def _images(self, step):
+        """Return the positions (K,) of the images of a step, one a class, and their labels."""
+        first = torch.arange(self.data.num_classes, device=self.data.device) * self.ipc
+        rows = first + step % self.ipc
+        return rows, self.label_syn[rows]
+
+    def _descend(self, params, start, stop):
+        """Return the networks before step start, start + 1, …, stop, as dicts of weights."""
+        networks = [params]
+        for step in range(start, stop):
+            rows, labels = self._images(step)
+            params = {name: value.requires_grad_() for name, value in networks[-1].items()}
+            loss = F.cross_entropy(
+                functional_call(self.net, params, (self.image_syn[rows],)), labels
+            )
+            grads = torch.autograd.grad(loss, list(params.values()))
+            rate = self.log_lr[step].exp()
+            pairs = zip(params.items(), grads, strict=True)
+            networks.append({name: value.detach() - rate * grad for (name, value), grad in pairs})
+        return networks
+
+    def _back(self, step, params, adjoint, grad_img, grad_lr):
+        """Return the adjoint before a step from the one after it, adding to the two gradients."""
+        rows, labels = self._images(step)
+        params = {name: value.detach().requires_grad_() for name, value in params.items()}
+        images = self.image_syn[rows].requires_grad_()
+        weights = images.new_full((len(rows),), 1 / len(rows))
+        along = directional(self.net, params, adjoint, images, labels, weights)
+        *of_weights, of_images = torch.autograd.grad(along, [*params.values(), images])
+        rate = self.log_lr[step].exp()
+        grad_img[rows] -= rate * of_images
+        grad_lr[step] = -rate * along.detach()
+        return {
+            name: value - rate * grad
+            for (name, value), grad in zip(adjoint.items(), of_weights, strict=True)
+        }
+
+    def state_dict(self) -> dict:
+        """Return all that a later process needs to continue exactly here."""
+        return {
+            'image_syn': self.image_syn,
+            'log_lr': self.log_lr,
+            'optimizer': self.optimizer.state_dict(),
+            'rng': self.rng.state_dict(),
+            'iteration': self.iteration,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from state_dict() of an instance with the same arguments."""
+        self.image_syn.copy_(state['image_syn'])
+        self.log_lr.copy_(state['log_lr'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.rng.load_state_dict(state['rng'])
+        self.iteration = state['iteration']

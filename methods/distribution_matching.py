@@ -1,0 +1,109 @@
+"""DM, distribution matching: learn images with the mean embedding of real images.
+
+Zhao & Bilen, WACV 2023, arXiv 2110.04181. Embeddings are compared class by class, over random
+networks that are never trained.
+
+    python main.py --method DM --dataset CIFAR10 --ipc 10       # published 48.9 ± 0.6 %
+    loss = Σ_classes ‖mean embedding of real images − mean embedding of synthetic images‖²
+"""
+
+import torch
+
+from dataset.augment import DSA as SiameseAugmentation
+from dataset.data import Data
+from engine.device import read_back
+from engine.gradients import Embeddings
+from methods.initial import initial_images, initial_labels
+from networks import make_network, redraw
+from utils import Rng
+
+
+def usual_lr_img(flags: dict) -> float:
+    """1, from 100 images per class on 10"""
+    return 10.0 if flags['ipc'] >= 100 else 1.0
+
+
+class DistributionMatching:
+    """DM. sampler: see methods/sampling.py; model, ipc, … : the flags of the same names.
+
+    All classes go through the network together, in chunks, so that memory does not grow with their
+    number or with ipc. Networks with batch norm see all classes at once, for their statistics are
+    of the whole batch. Raises UserError when a class has fewer than ipc images and init is 'real'.
+    """
+
+    DEFAULTS = {'Iteration': 20000, 'eval_every': 2000, 'init': 'real', 'lr_img': usual_lr_img}
+
+    def __init__(
+        self, data: Data, sampler, *, model: str, ipc: int, lr_img: float, batch_real: int,
+        init: str, dsa_strategy: str, precision: str, compile: bool, rng: Rng,
+    ):  # fmt: skip
+        self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
+        self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
+        self.net = make_network(
+            model, data.shape[0], data.num_classes, data.shape[1:], rng.generator
+        )
+        whole = any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
+        self.embeddings = Embeddings(self.net, data.shape, precision, compile, whole)
+        self.image_syn = initial_images(data, ipc, init, rng)
+        self.label_syn = initial_labels(data, ipc)
+        self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
+        self.iteration = 0
+
+    @property
+    def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normalised images (K * I, C, H, W), class after class, and labels (K * I,)."""
+        return self.image_syn.detach(), self.label_syn
+
+    def step(self, pause=lambda: False) -> dict:
+        """Do one iteration: a fresh network, one step on the images.
+
+        Return what to log: `loss` (the sum over classes / K) and `batch_real`. Raises
+        FloatingPointError if the images are not finite.
+        """
+        redraw(self.net, self.rng.generator)
+        self.net.train()
+        num_classes = self.data.num_classes
+        index, real, seen = [], [], []
+        image_syn = self.image_syn.detach().requires_grad_()
+        for c, own in enumerate(image_syn.chunk(num_classes)):
+            index.append(self.sampler.draw(c, self.batch_real, self.rng, self.iteration))
+            transform = self.augmentation.draw()  # one draw for both batches: siamese
+            real.append(transform(self.data.images(index[-1])))
+            seen.append(transform(own))
+        real, seen = torch.cat(real), torch.cat(seen)
+        means = [
+            self.embeddings.means(images.detach(), labels, num_classes)
+            for images, labels in (
+                (seen, self.label_syn),
+                (real, self.data.labels_train[torch.cat(index)]),
+            )
+        ]
+        difference = means[0] - means[1]  # (K, D)
+        # The loss's derivative for the embedding of an image is the same for all images of a class.
+        per_image = 2 * difference[self.label_syn] * num_classes / len(seen)
+        grad = self.embeddings.of_images(seen.detach(), per_image)
+        (self.image_syn.grad,) = torch.autograd.grad(seen, image_syn, grad)
+        self.optimizer_img.step()
+        self.iteration += 1
+        return self._log(difference, len(real) / num_classes)
+
+    def _log(self, difference, batch_real):
+        loss = difference.square().sum() / self.data.num_classes
+        (loss,) = read_back(loss[None], self.image_syn)
+        return {'loss': loss, 'batch_real': batch_real}
+
+    def state_dict(self) -> dict:
+        """Return all that a later process needs to continue exactly here."""
+        return {
+            'image_syn': self.image_syn,
+            'optimizer_img': self.optimizer_img.state_dict(),
+            'rng': self.rng.state_dict(),
+            'iteration': self.iteration,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from state_dict() of an instance with the same arguments."""
+        self.image_syn.copy_(state['image_syn'])
+        self.optimizer_img.load_state_dict(state['optimizer_img'])
+        self.rng.load_state_dict(state['rng'])
+        self.iteration = state['iteration']

@@ -1,0 +1,71 @@
+"""Sets by their evaluation networks: the table of main_eval.py and of figures/heatmap.py."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.protocol import strategy_of
+from experiment.files import write_atomic
+from experiment.result import differing, experiment_of, label_of, load_result
+from utils import aligned
+
+
+class NetworksTable:
+    """Accuracies of sets (rows) by evaluation networks (columns), from result files.
+
+    Files of one experiment share a row, whichever networks evaluated them. Names tell experiments
+    apart. .names, .networks: what rows and columns are called; .means, .stds: in %, (rows,
+    columns), nan where a network did not evaluate a set; .counts: how many networks.
+    """
+
+    def __init__(self, files: list[Path]):
+        rows, names = {}, {}
+        for path in dict.fromkeys(path.resolve() for path in files):
+            result = load_result(path)
+            args = result.get('args', {})
+            made_by = args.get('made_by') or args
+            plain = 'dc' if strategy_of(args) == 'None' else 'dsa'
+            name = f'{label_of(args)}, {args.get("ipc", "?")} per class, '
+            name += args.get('protocol') or plain
+            settings = {key: str(value) for key, value in experiment_of(made_by).items()}
+            key = name, tuple(settings.items())
+            names.setdefault(name, []).append(dict(key[1]))
+            row = rows.setdefault(key, {})
+            for network, values in result.get('accs_all_exps', {}).items():
+                row.setdefault(network, []).extend(values)
+        self.names = [name + differing(dict(settings), names[name]) for name, settings in rows]
+        self.networks = list(dict.fromkeys(network for row in rows.values() for network in row))
+        cells = [
+            [100 * np.array(row.get(network, [])) for network in self.networks]
+            for row in rows.values()
+        ]
+        self.counts = np.array([[len(cell) for cell in line] for line in cells])
+        self.means, self.stds = (
+            np.array([[f(cell) if len(cell) else np.nan for cell in line] for line in cells])
+            for f in (np.mean, np.std)
+        )
+
+    def text(self) -> str:
+        """Return the table for the terminal."""
+        lines = [('accuracy %', *self.networks)]
+        for name, means, stds in zip(self.names, self.means, self.stds, strict=True):
+            pairs = zip(means, stds, strict=True)
+            cells = ('-' if np.isnan(mean) else f'{mean:.1f} ± {std:.1f}' for mean, std in pairs)
+            lines.append((name, *cells))
+        return aligned(lines)
+
+    def write_csv(self, path: Path) -> None:
+        """Write one line a set and network; raise UserError if that fails."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(('set', 'network', 'mean', 'std', 'num_networks'))
+        for (row, column), mean in np.ndenumerate(self.means):
+            if not np.isnan(mean):
+                std = f'{self.stds[row, column]:.3f}'
+                number = self.counts[row, column]
+                writer.writerow(
+                    (self.names[row], self.networks[column], f'{mean:.3f}', std, number)
+                )
+        write_atomic(path, text.getvalue().encode())

@@ -1,0 +1,83 @@
+"""The numbers of the READMEs: main_report.py --readme writes them between two marks."""
+
+from dataclasses import dataclass
+
+from report.cells import IPCS, LEVELS, METHODS_TABLE, PLAIN, STUDY, TABLES
+from report.summary import Row
+from report.tables import cell_text, lines_of, matching, paper_of, paper_text, pooled
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the first table: its name, and the cell of which table and ipc it shows."""
+
+    name: str
+    title: str
+    label: str
+    ipc: int = 1
+
+
+CORESETS_TABLE, DISTRIBUTION = 'Coresets', 'Distribution matching and dataset distillation'
+FIRST = (
+    Line('random images', METHODS_TABLE, 'random real images'),
+    Line('herding', CORESETS_TABLE, 'herding by features of a ConvNet'),
+    Line('class means', METHODS_TABLE, 'class means'),
+    Line('DM, 1000 iterations', DISTRIBUTION, 'DM (1000 iterations)'),
+    Line('BS', METHODS_TABLE, 'BS (k 20, layer 3)'),
+    Line('DC', METHODS_TABLE, 'DC'),
+    Line('DSA', METHODS_TABLE, 'DSA'),
+    Line('DC, all classes at once, 200 iterations', LEVELS, 'inter'),
+    Line('random images', METHODS_TABLE, 'random real images', 10),
+    Line('DM, 1000 iterations', DISTRIBUTION, 'DM (1000 iterations)', 10),
+)
+MARKS = {
+    'first': ('<!-- first table, by main_report.py -->', '<!-- end of first table -->'),
+    'study': ('<!-- table 1, by main_report.py -->', '<!-- end of table 1 -->'),
+}
+
+
+def first_table(rows: list[Row], papers: list[dict], words: tuple[str, ...]) -> list[str]:
+    """Return method, images per class, accuracy, published value and minutes of what has run."""
+    lines = []
+    for line in FIRST:
+        cell = TABLES[line.title][line.label]
+        ours = matching(rows, PLAIN | STUDY | cell | {'ipc': line.ipc})
+        if ours:
+            mean, std, _, sets = pooled(ours)
+            minutes = sum(row.condense_minutes for row in ours) / len(sets)  # of one set
+            paper = paper_text(paper_of(cell, line.ipc, papers, STUDY['dataset']))
+            texts = (f'**{mean:.1f} ± {std:.1f}**', paper, f'{minutes:.0f}' if minutes else '–')
+            lines.append((line.name, str(line.ipc), *texts))
+    return lines_of(words, lines)
+
+
+def study_table(rows: list[Row], papers: list[dict]) -> list[str]:
+    """Return table 1 of the study."""
+    lines = []
+    for label, cell in TABLES[METHODS_TABLE].items():
+        cells = [(PLAIN | STUDY | cell | {'ipc': ipc}, ipc) for ipc in IPCS]
+        texts = [
+            cell_text(matching(rows, whole), paper_of(cell, ipc, papers, STUDY['dataset']))
+            for whole, ipc in cells
+        ]
+        lines.append((label, *texts))
+    return lines_of(('', *(f'ipc {ipc}' for ipc in IPCS)), lines)
+
+
+def has_marks(text: str) -> bool:
+    """Tell whether a README has the marks between which its numbers belong, each once."""
+    return all(text.count(mark) == 1 for marks in MARKS.values() for mark in marks)
+
+
+def with_numbers(text: str, rows: list[Row], papers: list[dict]) -> str:
+    """Return a README with its tables; the header of the first one stays in its language."""
+    for name, (begin, end) in MARKS.items():
+        before, rest = text.split(begin)
+        old, after = rest.split(end)
+        if name == 'first':
+            header = old.strip().splitlines()[0].strip('| ')
+            lines = first_table(rows, papers, tuple(part.strip() for part in header.split('|')))
+        else:
+            lines = study_table(rows, papers)
+        text = '\n'.join([before + begin, *lines, end + after])
+    return text
