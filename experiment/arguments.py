@@ -125,33 +125,37 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     method's defaults) and `run_name`. Raises UserError for values that cannot work.
     """
     typed = vars(condensing_parser(doc, shelf).parse_args(argv))
+    method, drawn = resolved(typed, shelf, draw)
+    _refuse_useless(typed, shelf, method, drawn)
+    # Whichever script: a run is called BS if it has cluster batches, and its name says which.
+    plain_draw = 'uniform' if drawn in UNCLUSTERED else 'cluster'
+    defaults = getattr(shelf.methods[method], 'DEFAULTS', {}) | {'draw': plain_draw}
+    names = taken_flags(shelf, method, drawn)
+    values = derived(names, typed | {'method': method, 'draw': drawn}, defaults)
+    changed = changed_flags(values, defaults)
+    name = run_name(spelled(method, drawn), values, changed)
+    return Arguments(**values, command=command(argv), changed=changed, run_name=name)
+
+
+def resolved(typed: dict, shelf: Shelf, draw: str) -> tuple[str, str | None]:
+    """Return method and draw that are meant; the draw is None for a method that sees no batches.
+
+    draw: the draw of the script. Raises UserError if method and draw contradict each other.
+    """
     name = typed.get('method', FLAGS['method'].default)
     method, own_draw = spellings(shelf)[name]
-    batched = 'draw' in own_flags(shelf.methods[method])
-    if not batched and 'draw' not in typed and draw != 'uniform':
-        raise UserError(
-            f'--method {name} sees no batches, so it cannot see cluster batches; use main.py'
-        )
-    plain_draw = (own_draw or draw) if batched else None
-    drawn = typed.get('draw', plain_draw)
+    if 'draw' not in own_flags(shelf.methods[method]):
+        if draw != 'uniform' and 'draw' not in typed:
+            raise UserError(
+                f'--method {name} sees no batches, so it cannot see cluster batches; use main.py'
+            )
+        return method, None
+    drawn = typed.get('draw', own_draw or draw)
     if own_draw and drawn in UNCLUSTERED:
         raise UserError(
             f'--method {name} means cluster batches, --draw {drawn} does not; use --method {method}'
         )
-    _refuse_useless(typed, shelf, method, drawn if batched else None)
-    if drawn not in (None, *UNCLUSTERED):
-        plain_draw = 'cluster'  # whichever script: BS stratified is one run
-    elif batched:
-        plain_draw = 'uniform'
-    defaults = getattr(shelf.methods[method], 'DEFAULTS', {})
-    values = derived(
-        taken_flags(shelf, method, drawn if batched else None),
-        typed | {'method': method} | ({'draw': drawn} if batched else {}),
-        defaults,
-    )
-    changed = changed_flags(values, defaults | {'draw': plain_draw})
-    name = run_name(spelled(method, drawn), values, changed)
-    return Arguments(**values, command=command(argv), changed=changed, run_name=name)
+    return method, drawn
 
 
 def _refuse_useless(typed: dict, shelf: Shelf, method: str, draw: str | None) -> None:
@@ -160,7 +164,7 @@ def _refuse_useless(typed: dict, shelf: Shelf, method: str, draw: str | None) ->
     # A place makes no other run, so it may be given to every method alike.
     for flag in sorted(typed.keys() - taken - {*flags_of_kinds('place')}):
         if flag in keywords_of(shelf.sampler) and draw is not None:
-            draws = ', '.join(set_of_draws(shelf))
+            draws = ', '.join(clustered_draws(shelf))
             raise UserError(
                 f'--{flag} does nothing with --draw {draw}: it belongs to batches from clusters; '
                 f'use main_BS.py, or --draw {draws}'
@@ -171,7 +175,7 @@ def _refuse_useless(typed: dict, shelf: Shelf, method: str, draw: str | None) ->
         )
 
 
-def set_of_draws(shelf: Shelf) -> list[str]:
+def clustered_draws(shelf: Shelf) -> list[str]:
     """Return the draws that need clusters."""
     return [draw for draw in shelf.tables['draw'] if draw != 'uniform']
 

@@ -222,8 +222,8 @@ def default_text(value) -> str:
 def _add(group, name, choices, text, many):
     """Add a flag of the table to a group of a parser."""
     flag, options = FLAGS[name], {'default': argparse.SUPPRESS, 'help': FLAGS[name].help}
-    if choices and not flag.metavar and name != 'dataset':
-        options['help'] += f': {", ".join(map(str, choices))}' if flag.choices is None else ''
+    if choices and flag.choices is None:  # argparse would print them in braces, twice
+        options['help'] += f': {", ".join(choices)}'
     if text:
         options['help'] += f' (default: {text})'
     options['help'] = options['help'].replace('%', '%%')
