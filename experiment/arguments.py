@@ -163,16 +163,17 @@ def _refuse_useless(typed: dict, shelf: Shelf, method: str, draw: str | None) ->
     taken = taken_flags(shelf, method, draw)
     # A place makes no other run, so it may be given to every method alike.
     for flag in sorted(typed.keys() - taken - {*flags_of_kinds('place')}):
-        if flag in keywords_of(shelf.sampler) and draw is not None:
-            draws = ', '.join(clustered_draws(shelf))
-            raise UserError(
-                f'--{flag} does nothing with --draw {draw}: it belongs to batches from clusters; '
-                f'use main_BS.py, or --draw {draws}'
-            )
-        takers = [name for name, other in shelf.methods.items() if flag in own_flags(other)]
-        raise UserError(
-            f'--{flag} does nothing for --method {method}; use it with {", ".join(takers)}'
-        )
+        takers = {name: own_flags(other) for name, other in shelf.methods.items()}
+        if flag in keywords_of(shelf.sampler):
+            if draw is not None:
+                draws = ', '.join(clustered_draws(shelf))
+                raise UserError(
+                    f'--{flag} does nothing with --draw {draw}: it belongs to batches from '
+                    f'clusters; use main_BS.py, or --draw {draws}'
+                )
+            takers |= {name: {flag} for name, own in takers.items() if 'draw' in own}
+        names = ', '.join(name for name, own in takers.items() if flag in own)
+        raise UserError(f'--{flag} does nothing for --method {method}; use it with {names}')
 
 
 def clustered_draws(shelf: Shelf) -> list[str]:

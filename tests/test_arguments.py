@@ -194,6 +194,7 @@ def test_scripts_without_methods_fill_the_table_s_defaults():
             '--method DM --outer_loop 5',
             '--outer_loop does nothing for --method DM; use it with DC, DSA',
         ),
+        ('--method mean --num_cluster 3', '--num_cluster .* --method mean; use it with DC, DSA'),
         ('--method herding --draw stratified', '--draw does nothing for --method herding'),
         ('--method BS --draw uniform', '--draw uniform does not; use --method DC'),
         ('--no-norm', '--norm does nothing with --draw uniform.*main_BS.py'),
