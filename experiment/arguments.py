@@ -70,8 +70,9 @@ def own_flags(method: type) -> set[str]:
 
 
 def flags_of(function, args: Arguments) -> dict:
-    """Return the arguments that function takes as keywords of the same names."""
-    names = inspect.signature(function).parameters.keys() & vars(args).keys()
+    """Return the arguments that are flags of function; its other keywords keep their defaults."""
+    names = keywords_of(function) | getattr(function, 'DEFAULTS', {}).keys()
+    names &= inspect.signature(function).parameters.keys() & vars(args).keys()
     return {name: getattr(args, name) for name in names}
 
 

@@ -167,9 +167,8 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument('figure', choices=FIGURES)
     parser.add_argument('runs', nargs='+', type=Path, help='folders of runs')
-    parser.add_argument(
-        '--by', help='tell runs apart by this flag, e.g. num_cluster (default: by method)'
-    )
+    text = 'tell runs apart by this flag, e.g. num_cluster (default: by method)'
+    parser.add_argument('--by', choices=FLAGS, metavar='FLAG', help=text)
     parser.add_argument(
         '--window', type=positive, default=25, help='iterations to average over (default: 25)'
     )

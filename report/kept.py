@@ -86,9 +86,11 @@ def kept_page(folder: Path, rows: list) -> str:
             continue  # the same set, evaluated again
         others = ''.join(f', {part.replace("=", " ")}' for part in row.other.split())
         clusters = f' (k {row["num_cluster"]}, layer {row["layer_idx"]})' * bool(row['num_cluster'])
-        name = f'{row.label}{clusters}{others}, {row["Iteration"]} iterations, seed {row["seed"]}'
+        length = f', {row["Iteration"]} iterations' if row['Iteration'] is not None else ''
+        name = f'{row.label}{clusters}{others}{length}, seed {row["seed"]}'
         where = f'docs/runs/{row.run}/{path.name}'
-        line = f'python main_eval.py --dataset {row["dataset"]} --synset {where}'
+        flags = f'--dataset {row["dataset"]} --model {row["model"]}'
+        line = f'python main_eval.py {flags} --synset {where}'
         how = f'{row.protocol}, {row.epochs} epochs'
         lines.append(
             f'| [{name}]({row.run}/{path.name}) | {row["ipc"]} | {row.mean:.2f} ± {row.std:.2f} '

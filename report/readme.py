@@ -65,8 +65,10 @@ def study_table(rows: list[Row], papers: list[dict]) -> list[str]:
 
 
 def has_marks(text: str) -> bool:
-    """Tell whether a README has the marks between which its numbers belong, each once."""
-    return all(text.count(mark) == 1 for marks in MARKS.values() for mark in marks)
+    """Tell whether a README has each mark once, in order, and a header within the first pair."""
+    places = [text.find(mark) for marks in MARKS.values() for mark in marks]
+    once = all(text.count(mark) == 1 for marks in MARKS.values() for mark in marks)
+    return once and places == sorted(places) and '|' in text[places[0] : places[1]]
 
 
 def with_numbers(text: str, rows: list[Row], papers: list[dict]) -> str:

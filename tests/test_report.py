@@ -299,6 +299,9 @@ def test_the_readmes_have_the_numbers_of_the_committed_summary(name):
     assert with_numbers(text, rows, published(PUBLISHED)) == text
     assert with_numbers(text, [], published(PUBLISHED)) != text
     assert has_marks(text) and not has_marks(text + MARKS['first'][0])
+    first, last = MARKS['first']
+    swapped = text.replace(first, 'x').replace(last, first).replace('x', last)
+    assert not has_marks(swapped)
 
 
 def test_the_committed_page_is_that_of_the_committed_summary():
