@@ -15,11 +15,12 @@ from dataset.data import Data
 from engine.device import peak_memory
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool
-from experiment.arguments import Arguments, flags_of, spelled
+from experiment.arguments import Arguments, flags_of, num_images
 from experiment.compiling import settle_compile
 from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
 from experiment.run import Run
+from experiment.shelf import spelled
 from utils import Rng, UserError
 
 
@@ -37,7 +38,7 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
 
     # Mistakes show here, before there is a folder.
     pool = eval_pool(args.eval_mode, args.model)
-    check_pool(pool, data, args.ipc, args.batch_train)
+    check_pool(pool, data, num_images(vars(args)), args.batch_train)
     args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
     build(method_class, data, sampler, args, exp=0)
 
@@ -56,9 +57,11 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
             condense_one(run, progress, method, data, pool, args)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
             progress.sets.append([part.cpu().clone() for part in method.synset])
+            if vars(args).get('factor', 1) > 1:
+                progress.stored.append([part.cpu().clone() for part in method.stored])
             progress.next_set()
             run.checkpoint(progress)
-        return save_result(run, result_path, data, progress.sets, progress.accs_all_exps)
+        return save_result(run, result_path, data, progress)
 
 
 def build(method_class, data: Data, sampler, args: Arguments, exp: int):
@@ -137,7 +140,8 @@ def evaluate_set(
     it, synset = progress.iteration, method.synset
     name = spelled(args.method, vars(args).get('draw'))
     name = f'vis_{name}_{data.name}_{args.model}_{args.ipc}ipc_exp{progress.exp}_iter{it}.png'
-    picture = run.picture(name, data.viewable(synset[0]), args.ipc, progress)
+    stored = method.stored if num_images(vars(args)) > args.ipc else synset
+    picture = run.picture(name, data.viewable(stored[0]), args.ipc, progress)
     evaluate(run, progress, synset, data, pool, args, save_progress)
     progress.evaluated = True
     run.log(

@@ -16,7 +16,7 @@ from dataset.readers import dsa_strategy
 from engine.device import set_up_device
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool
-from experiment.arguments import Arguments, parse, run_name
+from experiment.arguments import Arguments, num_images, parse, run_name
 from experiment.compiling import settle_compile
 from experiment.files import file_hash
 from experiment.flags import EVERY_RUN, Parser
@@ -31,7 +31,7 @@ from utils import Rng, UserError, script
 def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Draw num_exp sets of ipc real images per class: the baseline of every table."""
     rngs = (Rng(data.device, args.seed, exp, 'random') for exp in range(args.num_exp))
-    return [METHODS['random'](data, None, ipc=args.ipc, rng=rng).synset for rng in rngs]
+    return [METHODS['random'](data, None, ipc=args.ipc, factor=1, rng=rng).synset for rng in rngs]
 
 
 def check_sets(path: Path, sets: list, data: Data) -> None:
@@ -59,8 +59,10 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
         )
     own = 'dsa' if made_by.get('dsa_strategy', 'None') != 'None' else 'dc'
     head = f'eval_{path.stem}_{file_hash(path)[:8]}'
+    factor = made_by.get('factor') or 1
     args = args.replaced(
-        ipc=len(sets[0][1]) // data.num_classes,
+        ipc=len(sets[0][1]) // (data.num_classes * factor**2),
+        factor=factor,
         protocol=args.protocol or own,
         run_name=run_name(head, vars(args), args.changed, ipc=False),
         num_exp=len(sets),
@@ -99,7 +101,7 @@ def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
         report_finished(result_path)
         return result_path
     pool = eval_pool(args.eval_mode, args.model)
-    check_pool(pool, data, args.ipc, args.batch_train)
+    check_pool(pool, data, num_images(vars(args)), args.batch_train)
     args = settle_compile(args, data, pool)
     with Run(args, data) as run:
         progress = run.resume() or Progress()
@@ -112,8 +114,8 @@ def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
             run.log({key: getattr(progress, key) for key in keys})
             progress.next_set()
             run.checkpoint(progress)
-        stored = [[part.cpu() for part in pair] for pair in sets]
-        save_result(run, result_path, data, stored, progress.accs_all_exps)
+        progress.sets = [[part.cpu() for part in pair] for pair in sets]
+        save_result(run, result_path, data, progress)
         return result_path
 
 

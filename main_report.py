@@ -30,7 +30,7 @@ def cells_of(row: Row) -> tuple[str, ...]:
     """Return what the terminal shows of a row of the summary."""
     return (
         row['dataset'],
-        str(row['ipc']),
+        row.stored,
         row.label,
         '-' if row['Iteration'] is None else str(row['Iteration']),
         f'{row.mean:.2f} ± {row.std:.2f}',

@@ -111,7 +111,7 @@ def chunks(size: int, equal: bool, *tensors: torch.Tensor):
 
 
 class Gradients:
-    """Gradients of the mean cross-entropy of net over images of one class, chunk by chunk.
+    """Gradients of the mean cross-entropy of net over images, chunk by chunk.
 
     num: most images a call; pixels: of an image; compile: use compiled or replayed passes; chunk:
     images a pass (None: by device and size of an image).
@@ -144,30 +144,33 @@ class Gradients:
             replayed(f, compile, device) for f in (weight_pass, image_pass)
         )
 
-    def of_weights(self, images: torch.Tensor, c, precision: str) -> tuple[list, torch.Tensor]:
+    def of_weights(
+        self, images: torch.Tensor, c, precision: str, weights: torch.Tensor | None = None
+    ) -> tuple[list, torch.Tensor]:
         """Return the gradient for every parameter, and the mean loss, of images (N, C, H, W).
 
-        c: their class, or the classes of the images (N,).
+        c: their class, or the classes of the images (N,); weights: of their losses (N,), in place
+        of the mean.
         """
         # Sums in place of a list: memory does not grow with the number of chunks.
         total = None
-        for part in self._chunks(images, c):
+        for part in self._chunks(images, c, weights):
             result = self.weight_pass(*part, precision)
             total = result if total is None else torch._foreach_add(total, result)
         return list(total[:-1]), total[-1]
 
-    def of_images(
-        self, images: torch.Tensor, c: int, direction: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def of_images(self, images: torch.Tensor, c, direction: list[torch.Tensor]) -> torch.Tensor:
         """Return ∇x <∇θ ℓ(x), direction> (N, C, H, W); direction: one tensor a parameter."""
         # Every image has a gradient of its own, so chunks are put together again.
         parts = [self.image_pass(*part, *direction)[0] for part in self._chunks(images, c)]
         return torch.cat(parts)[: len(images)]
 
-    def _chunks(self, images, c):
-        """Yield (images, labels, weights); the weights of all chunks sum to 1."""
+    def _chunks(self, images, c, weights=None):
+        """Yield (images, labels, weights); without given weights those of all chunks sum to 1."""
         labels = c if torch.is_tensor(c) else torch.full((len(images),), c, device=images.device)
-        weights = images.new_full((len(images),), 1 / len(images))
+        # The mean, unless classes of different size should count alike.
+        if weights is None:
+            weights = images.new_full((len(images),), 1 / len(images))
         # A compiled pass is made for one shape, so it pays to fill up the last chunk.
         return chunks(self.size, self.compile, images, labels, weights)
 

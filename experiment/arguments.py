@@ -7,14 +7,22 @@ refused, and what was not typed is derived. A typed flag always wins.
 import argparse
 import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from experiment.flags import EVERY_RUN, FLAGS, Parser, default_text, flags_of_kinds
+from experiment.shelf import (
+    UNCLUSTERED,
+    Shelf,
+    clustered_draws,
+    keywords_of,
+    own_flags,
+    recipe_settings,
+    spelled,
+    spellings,
+    taken_flags,
+)
 from utils import UserError
 
-UNCLUSTERED = 'uniform', 'equal'  # draws from a whole class
 # A run's name begins with these; its precision depends on the machine, so it is always named.
 NAMED = 'method', 'dataset', 'model', 'ipc', 'seed', 'precision'
 
@@ -33,42 +41,6 @@ class Arguments(argparse.Namespace):
         return Arguments(**vars(self) | changes)
 
 
-class Shelf(NamedTuple):
-    """What scripts condense with: methods and samplers by name, and who takes which flags.
-
-    methods: {name: class}; tables: {flag: table whose keys may be typed}; sampler: the function
-    whose keywords are the flags of cluster batches.
-    """
-
-    methods: dict[str, type]
-    tables: dict[str, dict]
-    sampler: Callable
-
-
-def keywords_of(function) -> set[str]:
-    """Return the keywords without a default of a class or function: its flags, but for rng."""
-    return {
-        name
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
-    } - {'rng'}
-
-
-def own_flags(method: type) -> set[str]:
-    """Return the flags that a method takes: keywords, DEFAULTS, and iterations if it has a step."""
-    names = keywords_of(method) | getattr(method, 'DEFAULTS', {}).keys()
-    names |= {'Iteration', 'eval_every'} if hasattr(method, 'step') else set()
-    # Who sees batches of real images can see them through any sampler.
-    names |= {'draw'} if 'batch_real' in names else set()
-    unknown = sorted(names - FLAGS.keys())
-    if unknown:
-        raise UserError(
-            f'{method.__name__} takes {unknown[0]!r}, which is no flag: add a row to FLAGS in '
-            'experiment/flags.py, or give the keyword a default'
-        )
-    return names
-
-
 def flags_of(function, args: Arguments) -> dict:
     """Return the arguments that are flags of function; its other keywords keep their defaults."""
     names = keywords_of(function) | getattr(function, 'DEFAULTS', {}).keys()
@@ -76,30 +48,15 @@ def flags_of(function, args: Arguments) -> dict:
     return {name: getattr(args, name) for name in names}
 
 
-def spelled(method: str, draw: str | None) -> str:
-    """Return what a method on batches of this draw is called: BS, BS-DSA, … on clusters."""
-    if draw is None or draw in UNCLUSTERED:
-        return method
-    return 'BS' if method == 'DC' else f'BS-{method}'
-
-
-def spellings(shelf: Shelf) -> dict[str, tuple[str, str | None]]:
-    """Return {what may be typed: (method, draw)}; the draw is None where the script decides."""
-    batched = [name for name, method in shelf.methods.items() if 'draw' in own_flags(method)]
-    names = {name: (name, None) for name in shelf.methods}
-    return names | {spelled(name, 'cluster'): (name, 'cluster') for name in batched}
-
-
-def taken_flags(shelf: Shelf, method: str, draw: str | None) -> set[str]:
-    """Return the flags that a method takes with batches of this draw, every run's included."""
-    names = {*EVERY_RUN, 'method', *own_flags(shelf.methods[method])}
-    return names | (keywords_of(shelf.sampler) if draw not in (None, 'uniform') else set())
+def num_images(args: dict) -> int:
+    """Return how many images of a class a network is trained on: of a stored one, its tiles."""
+    return args['ipc'] * (args.get('factor') or 1) ** 2
 
 
 def condensing_parser(doc: str, shelf: Shelf) -> Parser:
     """Return the parser of the flags that any method or sampler of the shelf takes."""
-    choices = shelf.tables | {'method': spellings(shelf)}
-    names, texts = {*EVERY_RUN, 'method', *keywords_of(shelf.sampler)}, {}
+    choices = shelf.tables | {'method': spellings(shelf), 'recipe': shelf.recipes}
+    names, texts = {*EVERY_RUN, 'method', 'recipe', *keywords_of(shelf.sampler)}, {}
     for name, method in shelf.methods.items():
         names |= own_flags(method)
         for flag in own_flags(method):
@@ -132,7 +89,8 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     plain_draw = 'uniform' if drawn in UNCLUSTERED else 'cluster'
     defaults = getattr(shelf.methods[method], 'DEFAULTS', {}) | {'draw': plain_draw}
     names = taken_flags(shelf, method, drawn)
-    values = derived(names, typed | {'method': method, 'draw': drawn}, defaults)
+    filled = recipe_settings(typed, shelf, method) | typed
+    values = derived(names, filled | {'method': method, 'draw': drawn}, defaults)
     changed = changed_flags(values, defaults)
     name = run_name(spelled(method, drawn), values, changed)
     return Arguments(**values, command=command(argv), changed=changed, run_name=name)
@@ -177,11 +135,6 @@ def _refuse_useless(typed: dict, shelf: Shelf, method: str, draw: str | None) ->
         raise UserError(f'--{flag} does nothing for --method {method}; use it with {names}')
 
 
-def clustered_draws(shelf: Shelf) -> list[str]:
-    """Return the draws that need clusters."""
-    return [draw for draw in shelf.tables['draw'] if draw != 'uniform']
-
-
 def parse(parser: Parser, argv: list[str], **defaults) -> Arguments:
     """Parse the flags of a script without methods; defaults: where they differ from the table's.
 
@@ -214,7 +167,7 @@ def derived(names: set[str], typed: dict, defaults: dict) -> dict:
 def changed_flags(values: dict, defaults: dict) -> dict:
     """Return {flag: value} of what differs from the defaults, but for places and a name's parts."""
     changed = {}
-    for name in values.keys() - {*NAMED, *flags_of_kinds('place')}:
+    for name in values.keys() - {*NAMED, *flags_of_kinds('place', 'shorthand')}:
         plain = defaults.get(name, FLAGS[name].default)
         if callable(plain):
             try:

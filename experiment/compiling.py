@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dataset.data import Data
 from engine.gradients import compiled
 from engine.graphs import DEVICES
-from experiment.arguments import Arguments
+from experiment.arguments import Arguments, num_images
 from networks import make_network
 
 # Floating-point operations; below, compiling costs more than it saves (docs/benchmark.md).
@@ -31,13 +31,14 @@ def images_seen(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
     """
     args = vars(args)
     iterations, outer = args.get('Iteration', 0), args.get('outer_loop', 1)
-    matched = outer * (args.get('batch_real', 0) + 4 * args['ipc'])
-    trained = (outer - 1) * args.get('inner_loop', 0) * args['ipc']
+    ipc = num_images(args)
+    matched = outer * (args.get('batch_real', 0) + 4 * ipc)
+    trained = (outer - 1) * args.get('inner_loop', 0) * ipc
     times = (
         1 + (iterations - 1) // args['eval_every'] if args.get('eval_every') and iterations else 0
     )
     epochs = args['epoch_eval_train'] or 300
-    evaluated = epochs * args['ipc'] * data.num_classes + len(data.labels_test) // 3
+    evaluated = epochs * ipc * data.num_classes + len(data.labels_test) // 3
     evaluated *= (1 + times) * args['num_eval'] * len(pool)
     return args['num_exp'] * (iterations * data.num_classes * (matched + trained) + evaluated)
 

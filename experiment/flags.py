@@ -23,6 +23,7 @@ KINDS = {
     'evaluation': 'how sets are evaluated',
     'repetition': 'another run of the same experiment',
     'place': 'where to read, write and compute: the run stays the same',
+    'shorthand': 'fills in flags that are not typed: the run is that of these flags',
 }
 EVAL_MODES = ('S', 'SS', 'M', 'B', 'W', 'D', 'A', 'P', 'N')
 
@@ -112,20 +113,21 @@ FLAGS = {
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),
     'batch_train': Flag('experiment', 'batch size to train networks', 256, positive),
-    'init': Flag('experiment', 'start of the images', 'noise', choices=('noise', 'real')),
+    'init': Flag('experiment', 'start of the images; mix: real ones, shrunk to tiles; centres: of '
+                 'K-Means on the pixels of a class', 'noise',
+                 choices=('noise', 'real', 'mix', 'centres')),
+    'factor': Flag('experiment', 'a stored image holds F x F tiles, each enlarged to an image', 1,
+                   positive, metavar='F', column=True, short='factor'),
     'dsa_strategy': Flag('experiment', 'operations joined by "_", or None', published_strategy,
                          strategy),
     'dis_metric': Flag('experiment', 'distance of gradients', 'ours'),
     'reduce': Flag('experiment', 'reduce both gradients first', 'none', label=' '),
     'mask_quantile': Flag('experiment', 'keep what is larger', type=share, metavar='Q',
                           optional=True),
-    'level': Flag('experiment', 'match the gradient of each class, of all together, or both',
-                  'intra', choices=('intra', 'inter', 'both'), label=' '),
-    'overfit': Flag('experiment', 'train a network only while loss(synthetic) >= R loss(real)',
-                    type=rate, metavar='R', optional=True),
-    'feature_net': Flag(
-        'experiment', 'features of this network, trained on all images (default: of the extractor)',
-        optional=True, **_NETWORK),
+    'level': Flag('experiment', 'compare the gradient of each class, of all together, …', 'intra',
+                  label=' '),
+    'schedule': Flag('experiment', 'epochs of the network after each update', 'constant'),
+    'momentum_net': Flag('experiment', 'momentum of its training', 0.0, share),
     # which real images a step sees
     'draw': Flag('clusters', 'which real images of a class a step sees', column=True, label=' '),
     'layer_idx': Flag('clusters', 'block of ResNet18: 0, 1, 2 or 3', 1, int, (0, 1, 2, 3),
@@ -134,6 +136,10 @@ FLAGS = {
     'norm': Flag('clusters', 'clusters of about equal size', True, bool, column=True),
     'mix': Flag('clusters', 'uniform batches after iteration N (without N: 300)', type=natural,
                 metavar='N', nargs='?', const=300, optional=True, column=True, label=' mix '),
+    'feature_net': Flag(
+        'clusters', 'features of this network, trained on all images for ten epochs, or PCA of the '
+        'pixels (default: of the extractor)', choices=(*NETWORKS, 'PCA'), metavar='NAME',
+        optional=True),
     'extractor': Flag(
         'clusters', 'weights of a ResNet18 with CIFAR stem (default: made when missing)',
         metavar='FILE', optional=True),
@@ -170,6 +176,7 @@ FLAGS = {
     'save_path': Flag('place', 'folder of the runs', 'results'),
     'cluster_path': Flag('place', 'folder of extractor and clusters', 'clustering'),
     'tensorboard': Flag('place', 'scalars and images for TensorBoard', False, bool),
+    'recipe': Flag('shorthand', 'settings that belong together', metavar='NAME', optional=True),
 }  # fmt: skip
 
 # What scripts take besides the flags of methods and samplers.

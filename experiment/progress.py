@@ -9,8 +9,8 @@ class Progress:
 
     exp: the set that is being made; iteration: how many of its iterations are done; seconds: spent
     on the next one so far; evaluated: whether the set was, after them; accs: {network: accuracies}
-    of this evaluation so far; sets, accs_all_exps: of all finished sets; method: state within a
-    set.
+    of this evaluation so far; sets, stored, accs_all_exps: of all finished sets (stored: what
+    tiles are decoded from); method: state within a set.
     """
 
     exp: int = 0
@@ -20,6 +20,7 @@ class Progress:
     accs: dict[str, list[float]] = field(default_factory=dict)
     evaluate_seconds: float = 0.0
     sets: list = field(default_factory=list)
+    stored: list = field(default_factory=list)
     accs_all_exps: dict[str, list[float]] = field(default_factory=dict)
     method: dict | None = None
 

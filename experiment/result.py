@@ -2,7 +2,8 @@
 
 `data` is [[images (N, C, H, W) normalised, labels (N,)], …], and `accs_all_exps` is {network:
 [0 … 1, …]}. Beside these it holds the arguments, and mean and standard deviation of the
-normalisation.
+normalisation. With tiles, `data` is what networks are trained on, `stored` what it is decoded from,
+in the same form, and `factor` the tiles a side.
 """
 
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 
 from dataset.data import Data
-from experiment.arguments import Arguments, spelled
+from experiment.arguments import Arguments
 from experiment.files import load_tensors, save_tensors
 from experiment.flags import FLAGS, flags_of_kinds
+from experiment.progress import Progress
 from experiment.run import Run
+from experiment.shelf import spelled
 from utils import UserError
 
 # A label names the method, and a row the data and the images per class.
@@ -43,10 +46,13 @@ def is_finished(result_path: Path, data: Data) -> bool:
     return True
 
 
-def save_result(run: Run, path: Path, data: Data, sets: list, accs: dict[str, list[float]]) -> dict:
+def save_result(run: Run, path: Path, data: Data, progress: Progress) -> dict[str, list[float]]:
     """Write the result file of a finished run; print and return its accuracies."""
+    accs, content = progress.accs_all_exps, {'data': progress.sets}
+    if progress.stored:
+        content |= {'stored': progress.stored, 'factor': run.args['factor']}
     statistics = {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
-    save_tensors(path, {'data': sets, 'accs_all_exps': accs, 'args': run.args} | statistics)
+    save_tensors(path, content | {'accs_all_exps': accs, 'args': run.args} | statistics)
     print(f'{path}\n{summary(accs)}')
     return accs
 

@@ -25,7 +25,7 @@ from experiment.tensorboard import TensorBoard
 from utils import UserError
 
 # Arguments that may differ between the parts of one run: places, and the words that were typed.
-FREE = (*flags_of_kinds('place'), 'command', 'run_name', 'csv')
+FREE = (*flags_of_kinds('place', 'shorthand'), 'command', 'run_name', 'csv')
 CHECKPOINT_SECONDS = 60
 
 

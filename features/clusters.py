@@ -27,8 +27,8 @@ SLACK = 50
 Clusters = dict[int, dict[int, list[int]]]
 
 
-def cluster_path(folder: str | Path, data: Data, k: int, layer: int, balanced: bool) -> Path:
-    """Return the cluster file of a data set."""
+def cluster_path(folder: str | Path, data: Data, k: int, layer: int | str, balanced: bool) -> Path:
+    """Return the cluster file of a data set; layer: of the extractor, or a name of features."""
     return Path(folder) / f'class_idx_{data.name.lower()}_k{k}_{layer}_{balanced}.pt'
 
 
@@ -63,8 +63,8 @@ def cluster_points(
 
 
 def make_clusters(
-    data: Data, features: torch.Tensor, path: Path, *, k: int, layer: int, balanced: bool,
-    facts: dict,
+    data: Data, features: torch.Tensor, path: Path, *, k: int, layer: int | str,
+    balanced: bool, facts: dict,
 ) -> None:  # fmt: skip
     """Cluster features (N, D) of the training set class by class; write path and its JSON.
 

@@ -6,13 +6,16 @@ own defaults: values, or functions of the other flags whose docstring is their h
 epochs that it trains a network on all images first, which --compile auto counts as work.
 """
 
-from experiment.arguments import Shelf
+from experiment.shelf import Shelf
 from methods.coresets import Coreset, Forgetting, Herding, KCenter, KMeansCentres
 from methods.dataset_distillation import DatasetDistillation
 from methods.distance import DISTANCES
 from methods.distribution_matching import DistributionMatching
 from methods.gradient_matching import GradientMatching, SiameseGradientMatching
+from methods.inner_loop import SCHEDULES
+from methods.levels import LEVELS
 from methods.mean import ClassMean
+from methods.recipes import RECIPES
 from methods.reduction import REDUCTIONS
 from methods.sampling import DRAWS, cluster_sampler
 
@@ -29,5 +32,11 @@ METHODS = {
     'forgetting': Forgetting,
 }
 # What main.py and main_BS.py condense with: any method, on batches of any draw.
-TABLES = {'dis_metric': DISTANCES, 'reduce': REDUCTIONS, 'draw': DRAWS}
-SHELF = Shelf(METHODS, TABLES, cluster_sampler)
+TABLES = {
+    'dis_metric': DISTANCES,
+    'reduce': REDUCTIONS,
+    'level': LEVELS,
+    'schedule': SCHEDULES,
+    'draw': DRAWS,
+}
+SHELF = Shelf(METHODS, TABLES, cluster_sampler, RECIPES)

@@ -11,8 +11,10 @@ before its classifier, or of --feature_net trained on all images.
 import torch
 
 from dataset.data import Data
-from features.trained import EPOCHS, extractor_features, trained_features, trained_on_all
-from methods.initial import check_ipc
+from features.named import named_features
+from features.trained import EPOCHS, extractor_features, trained_on_all
+from methods.initial import check_ipc, initial_labels
+from methods.parameterisation import Tiles
 from methods.sampling import UniformSampler
 from utils import Rng
 
@@ -67,19 +69,22 @@ def most_forgotten(events: torch.Tensor, num: int) -> torch.Tensor:
 class Coreset:
     """Real images of each class, chosen by choose(c, members) when it is built.
 
-    There is nothing to iterate, so there is no step. Raises UserError if a class has fewer than ipc
-    images.
+    There is nothing to iterate, so there is no step. factor: the images are shrunk to tiles, and
+    factor² times as many are chosen. Raises UserError if a class has fewer images than needed.
     """
 
-    def __init__(self, data: Data, sampler, *, ipc: int, rng: Rng):
-        self.data, self.ipc, self.rng = data, ipc, rng
-        check_ipc(data, ipc)
+    def __init__(self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng):
+        tiles = Tiles(factor, data.shape)
+        self.data, self.num, self.rng = data, ipc * factor**2, rng  # of a class
+        check_ipc(data, self.num)
         index = torch.cat([self.choose(c, members) for c, members in enumerate(data.indices_class)])
-        self.synset = data.images(index), data.labels_train[index]
+        images = tiles.encode(data.images(index))
+        self.stored = images, initial_labels(data, ipc)
+        self.synset = tiles.decode(images), data.labels_train[index]
 
     def choose(self, c: int, members: torch.Tensor) -> torch.Tensor:
-        """Return ipc of the members (n,) of class c."""
-        return UniformSampler(self.data).draw(c, self.ipc, self.rng)
+        """Return so many of the members (n,) of class c as are needed."""
+        return UniformSampler(self.data).draw(c, self.num, self.rng)
 
 
 class FeatureCoreset(Coreset):
@@ -88,21 +93,23 @@ class FeatureCoreset(Coreset):
     SELECT = None
 
     def __init__(
-        self, data: Data, sampler, *, ipc: int, rng: Rng, cluster_path: str, extractor: str | None,
-        extractor_epochs: int | None, feature_net: str | None, lr_net: float, batch_train: int,
-        seed: int, precision: str, compile: bool,
+        self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng, cluster_path: str,
+        extractor: str | None, extractor_epochs: int | None, feature_net: str | None,
+        lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
     ):  # fmt: skip
         if feature_net:
-            settings = cluster_path, feature_net, lr_net, batch_train, seed
-            self.features = trained_features(data, *settings, precision=precision, compile=compile)
+            self.features = named_features(
+                data, feature_net, cluster_path, lr_net=lr_net, batch_train=batch_train, seed=seed,
+                precision=precision, compile=compile,
+            )  # fmt: skip
         else:
             self.features = extractor_features(
                 data, cluster_path, extractor, extractor_epochs, seed, precision
             )
-        super().__init__(data, sampler, ipc=ipc, rng=rng)
+        super().__init__(data, sampler, ipc=ipc, factor=factor, rng=rng)
 
     def choose(self, c, members):
-        return members[type(self).SELECT(self.features[members.cpu()], self.ipc).to(members.device)]
+        return members[type(self).SELECT(self.features[members.cpu()], self.num).to(members.device)]
 
 
 class Herding(FeatureCoreset):
@@ -129,12 +136,12 @@ class Forgetting(Coreset):
     EPOCHS_ON_ALL = EPOCHS
 
     def __init__(
-        self, data: Data, sampler, *, ipc: int, rng: Rng, cluster_path: str, model: str,
-        lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
+        self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng, cluster_path: str,
+        model: str, lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
     ):  # fmt: skip
         settings = cluster_path, model, lr_net, batch_train, seed, precision, compile
         _, self.events = trained_on_all(data, *settings)
-        super().__init__(data, sampler, ipc=ipc, rng=rng)
+        super().__init__(data, sampler, ipc=ipc, factor=factor, rng=rng)
 
     def choose(self, c, members):
-        return members[most_forgotten(self.events[members.cpu()], self.ipc).to(members.device)]
+        return members[most_forgotten(self.events[members.cpu()], self.num).to(members.device)]

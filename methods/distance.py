@@ -11,11 +11,6 @@ from methods.reduction import REDUCTIONS
 from utils import UserError
 
 
-def mean_over_classes(gradients: list[list[torch.Tensor]]) -> list[torch.Tensor]:
-    """Return the mean of gradients, each one tensor a parameter: the gradient of all classes."""
-    return [torch.stack(grads).mean(0) for grads in zip(*gradients, strict=True)]
-
-
 def match_ours(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
     """Sum 1 - cosine over all output nodes of all weights (DC, equation 10).
 

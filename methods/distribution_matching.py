@@ -14,6 +14,7 @@ from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Embeddings
 from methods.initial import initial_images, initial_labels
+from methods.parameterisation import Tiles
 from networks import make_network, redraw
 from utils import Rng
 
@@ -35,7 +36,7 @@ class DistributionMatching:
 
     def __init__(
         self, data: Data, sampler, *, model: str, ipc: int, lr_img: float, batch_real: int,
-        init: str, dsa_strategy: str, precision: str, compile: bool, rng: Rng,
+        init: str, factor: int, dsa_strategy: str, precision: str, compile: bool, rng: Rng,
     ):  # fmt: skip
         self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
@@ -44,14 +45,20 @@ class DistributionMatching:
         )
         whole = any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
         self.embeddings = Embeddings(self.net, data.shape, precision, compile, whole)
-        self.image_syn = initial_images(data, ipc, init, rng)
+        self.tiles = Tiles(factor, data.shape, self.net)
+        self.image_syn = initial_images(data, ipc, init, rng, self.tiles)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
         self.iteration = 0
 
     @property
     def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the normalised images (K * I, C, H, W), class after class, and labels (K * I,)."""
+        """Return the normalised images (K * I f², C, H, W), class after class, and labels."""
+        return self.tiles.decode(self.image_syn.detach()), self.tiles.labels(self.label_syn)
+
+    @property
+    def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the images are decoded from (K * I, C, H, W), and labels (K * I,)."""
         return self.image_syn.detach(), self.label_syn
 
     def step(self, pause=lambda: False) -> dict:
@@ -65,22 +72,23 @@ class DistributionMatching:
         num_classes = self.data.num_classes
         index, real, seen = [], [], []
         image_syn = self.image_syn.detach().requires_grad_()
-        for c, own in enumerate(image_syn.chunk(num_classes)):
+        for c, own in enumerate(self.tiles.decode(image_syn).chunk(num_classes)):
             index.append(self.sampler.draw(c, self.batch_real, self.rng, self.iteration))
             transform = self.augmentation.draw()  # one draw for both batches: siamese
             real.append(transform(self.data.images(index[-1])))
             seen.append(transform(own))
         real, seen = torch.cat(real), torch.cat(seen)
+        label_syn = self.tiles.labels(self.label_syn)
         means = [
             self.embeddings.means(images.detach(), labels, num_classes)
             for images, labels in (
-                (seen, self.label_syn),
+                (seen, label_syn),
                 (real, self.data.labels_train[torch.cat(index)]),
             )
         ]
         difference = means[0] - means[1]  # (K, D)
         # The loss's derivative for the embedding of an image is the same for all images of a class.
-        per_image = 2 * difference[self.label_syn] * num_classes / len(seen)
+        per_image = 2 * difference[label_syn] * num_classes / len(seen)
         grad = self.embeddings.of_images(seen.detach(), per_image)
         (self.image_syn.grad,) = torch.autograd.grad(seen, image_syn, grad)
         self.optimizer_img.step()

@@ -7,38 +7,31 @@ Bilen, ICML 2021, arXiv 2102.08259) does so through one differentiable augmentat
     python main.py --method DSA --dataset CIFAR10 --ipc 10      # published 52.1 ± 0.5 %
 """
 
-from typing import NamedTuple
-
 import torch
 
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.device import read_back
-from engine.gradients import Gradients
-from engine.training import TrainStep, freeze_batchnorm, train_epoch
+from engine.training import freeze_batchnorm
 from experiment.flags import published_strategy
-from methods.distance import mean_over_classes, reduced_distance
+from methods.distance import reduced_distance
 from methods.initial import initial_images, initial_labels
+from methods.inner_loop import InnerLoop
+from methods.levels import centred_directions, level_of_step, summed_directions, weight_of
+from methods.parameterisation import Tiles
+from methods.passes import Passes, PassGradients
 from methods.presets import preset_inner_loop, preset_outer_loop, usual_lr_img, usual_quantile
 from methods.sampling import UniformSampler
 from networks import make_network, redraw
 from utils import Rng
 
 
-class ClassGradients(NamedTuple):
-    """What a matching step knows of a class before its images move."""
-
-    image_syn: torch.Tensor  # (I, C, H, W)
-    seen: torch.Tensor  # image_syn as augmented
-    grads_real: list[torch.Tensor]  # one a parameter
-    grads_syn: list[torch.Tensor]
-
-
 class GradientMatching:
     """DC, shaped like an optimizer: .synset, .step(), .state_dict(), .load_state_dict().
 
     sampler: see methods/sampling.py; model, ipc, … : the flags of the same names; rng: the source
-    of every draw. Raises UserError when a class has fewer than ipc images and init is 'real'.
+    of every draw. Raises UserError when a class has too few images to start from, or tiles do not
+    fit.
     """
 
     DEFAULTS = {
@@ -51,15 +44,16 @@ class GradientMatching:
     COUNTERS = 'iteration', 'outer', 'num_real', 'inner_epochs'
 
     def __init__(
-        self, data: Data, sampler, *, model: str, ipc: int, outer_loop: int, inner_loop: int,
-        lr_img: float, lr_net: float, batch_real: int, batch_train: int, init: str, dis_metric: str,
-        reduce: str, mask_quantile: float | None, level: str, overfit: float | None, precision: str,
-        compile: bool, rng: Rng, dsa_strategy: str = 'None',
+        self, data: Data, sampler, *, model: str, ipc: int, Iteration: int, outer_loop: int,
+        inner_loop: int, schedule: str, lr_img: float, lr_net: float, momentum_net: float,
+        batch_real: int, batch_train: int, init: str, factor: int, dis_metric: str, reduce: str,
+        mask_quantile: float | None, level: str, precision: str, compile: bool, rng: Rng,
+        dsa_strategy: str = 'None',
     ):  # fmt: skip
+        # What is compared, of which images.
         self.data, self.sampler, self.rng = data, sampler, rng
-        self.precision = precision
-        self.outer_loop, self.inner_loop, self.overfit = outer_loop, inner_loop, overfit
-        self.batch_real, self.batch_train, self.level = batch_real, batch_train, level
+        self.iterations, self.outer_loop, self.level = Iteration, outer_loop, level
+        self.batch_real, self.ipc, self.uniform = batch_real, ipc, UniformSampler(data)
         self.distance = reduced_distance(dis_metric, reduce, mask_quantile)
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
 
@@ -68,24 +62,32 @@ class GradientMatching:
         self.net = make_network(model, shape[0], data.num_classes, shape[1:], rng.generator)
         norms = (isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
         self.batchnorm = any(norms)
-        self.optimizer_net = torch.optim.SGD(self.net.parameters(), lr_net)
-        self.train_step = TrainStep(self.net, self.optimizer_net, precision, compile)
-        pixels = shape[1] * shape[2]
-        self.gradients_real = Gradients(self.net, batch_real, pixels, compile)
-        self.gradients_syn = Gradients(self.net, ipc, pixels, compile)
+        self.inner_loop = InnerLoop(
+            data, self.net, self.augmentation, rng, inner_loop=inner_loop, schedule=schedule,
+            lr_net=lr_net, momentum_net=momentum_net, batch_train=batch_train, precision=precision,
+            compile=compile,
+        )  # fmt: skip
 
         # The synthetic set, class after class.
-        self.ipc, self.uniform = ipc, UniformSampler(data)
-        self.rows = [slice(c * ipc, (c + 1) * ipc) for c in range(data.num_classes)]
-        self.image_syn = initial_images(data, ipc, init, rng)
+        self.tiles = Tiles(factor, shape, self.net)
+        self.image_syn = initial_images(data, ipc, init, rng, self.tiles)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
+
+        # A matching step goes over one class at a time, or over all together.
+        settings = batch_real, ipc * factor**2, precision, compile
+        self.passes = {num: Passes(self.net, data, num, *settings) for num in (1, data.num_classes)}
         self.iteration = 0
         self._start_iteration()
 
     @property
     def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the normalised images (K * I, C, H, W), class after class, and labels (K * I,)."""
+        """Return the normalised images (K * I f², C, H, W), class after class, and labels."""
+        return self.tiles.decode(self.image_syn.detach()), self.tiles.labels(self.label_syn)
+
+    @property
+    def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the images are decoded from (K * I, C, H, W), and labels (K * I,)."""
         return self.image_syn.detach(), self.label_syn
 
     def step(self, pause=lambda: False) -> dict | None:
@@ -93,23 +95,24 @@ class GradientMatching:
 
         When pause() turns true between two outer steps, return None: state_dict() is then complete,
         and the next call continues. Otherwise return what to log. `loss`, `grad_norm_real` and
-        `grad_norm_syn` are means over classes and outer steps, the norms L2 of each weight's
-        gradient, by name. `batch_real` is the mean number of real images a class and step, and
-        `inner_epochs` is of the network. Raises FloatingPointError if the loss or the images are
-        not finite.
+        `grad_norm_syn` are means over passes and outer steps, the norms L2 of each weight's
+        gradient, by name. A pass is of a class, or with level inter of all. `batch_real` is the
+        mean number of real images a class and step, and `inner_epochs` is of the network. Raises
+        FloatingPointError if the loss or the images are not finite.
         """
         if self.outer == 0:
             redraw(self.net, self.rng.generator)
+            self.inner_loop.begin()
         while self.outer < self.outer_loop:
             self.match()
             self.outer += 1
             # No training after the last match: nothing would use the trained network.
             if self.outer < self.outer_loop:
-                if not self._overfits():
-                    self.train_network()
+                self.train_network()
                 if pause():
                     self._read_back()
                     return None
+        # What the iteration was like, then the next one.
         log = self._read_back()
         self.iteration += 1
         self._start_iteration()
@@ -124,6 +127,7 @@ class GradientMatching:
     def match(self):
         """Take one step on the images along the gradient of the distance, summed over classes."""
         num_classes = self.data.num_classes
+        level = level_of_step(self.level, self.iteration, self.iterations, self.outer)
 
         # Batch norm gets its statistics from real images of all classes.
         if self.batchnorm:
@@ -131,51 +135,59 @@ class GradientMatching:
             draws = [self.uniform.draw(c, num, self.rng) for c in classes]
             freeze_batchnorm(self.net, self.data.images(torch.cat(draws)))
         self.image_syn.grad = torch.empty_like(self.image_syn)
-        self.losses = torch.zeros(2, device=self.data.device)  # of synthetic and real images
 
-        # The gradients of every class. Alone (intra), a class moves its images at once and is
-        # forgotten: only its own term of the sum depends on its images, and memory stays flat.
-        classes = []
-        for c in range(num_classes):
-            gradients = self._gradients(c)
-            if self.level == 'intra':
-                direction = self._compare(gradients.grads_syn, gradients.grads_real)
-                self._pull(c, gradients, direction)
-            else:
-                classes.append(gradients)
+        # All classes in one pass: the gradient of their mean is the mean of their gradients.
+        if level == 'inter':
+            weight = weight_of(self.level, num_classes)
+            gradients = self._gradients(range(num_classes))
+            direction = self._compare(gradients.grads_syn, gradients.grads_real, weight)
+            self._pull(gradients, torch._foreach_mul(direction, weight))
 
-        # The distance of the gradients of all classes together. Its weight K, as many as classes
-        # have in the sum, and the share 1 / K that a class has in the mean cancel.
-        if classes:
-            mean_syn = mean_over_classes([gradients.grads_syn for gradients in classes])
-            mean_real = mean_over_classes([gradients.grads_real for gradients in classes])
-            between = self._compare(mean_syn, mean_real, weight=num_classes)
-        for c, gradients in enumerate(classes):
-            direction = between
-            if self.level == 'both':
-                own = self._compare(gradients.grads_syn, gradients.grads_real)
-                direction = torch._foreach_add(own, between)
-            self._pull(c, gradients, direction)
+        # Alone, a class moves its images at once and is forgotten: memory stays flat.
+        elif level == 'intra':
+            for c in range(num_classes):
+                gradients = self._gradients([c])
+                self._pull(gradients, self._compare(gradients.grads_syn, gradients.grads_real))
+
+        # Else what moves a class depends on the gradients of all of them.
+        else:
+            classes = [self._gradients([c]) for c in range(num_classes)]
+            pairs = [(gradients.grads_syn, gradients.grads_real) for gradients in classes]
+            directions_of = summed_directions if level == 'both' else centred_directions
+            directions = directions_of(pairs, self._compare)
+            for gradients, direction in zip(classes, directions, strict=True):
+                self._pull(gradients, direction)
 
         # One step for the images of all classes.
         self.optimizer_img.step()
 
-    def _gradients(self, c):
-        """Return the ClassGradients of class c, and log their norms."""
-        index = self.sampler.draw(c, self.batch_real, self.rng, self.iteration)
-        image_syn = self.image_syn[self.rows[c]].detach().requires_grad_()  # (I, C, H, W)
-        transform = self.augmentation.draw()  # one draw for both batches: siamese
-        image_real = transform(self.data.images(index))
-        grads_real, loss_real = self.gradients_real.of_weights(image_real, c, self.precision)
-        seen = transform(image_syn)
-        # Never in bf16: its change moves the images. (On a GPU in TF32, unless precision is fp32.)
-        grads_syn, loss_syn = self.gradients_syn.of_weights(seen.detach(), c, 'fp32')
+    def _gradients(self, classes):
+        """Return the PassGradients of these classes, which count alike, and log their norms."""
+        rows = slice(classes[0] * self.ipc, (classes[-1] + 1) * self.ipc)
+        image_syn = self.image_syn[rows].detach().requires_grad_()
+        passes, labels = self.passes[len(classes)], self.tiles.labels(self.label_syn[rows])
+
+        # Real images, and one draw of an augmentation for both batches of a class: siamese.
+        draws = [
+            (
+                self.sampler.draw(c, self.batch_real, self.rng, self.iteration),
+                self.augmentation.draw(),
+            )
+            for c in classes
+        ]
+        self.num_real += sum(len(index) for index, _ in draws)
+
+        # The gradients of both sides.
+        grads_real = passes.of_real(draws)
+        own = self.tiles.decode(image_syn).chunk(len(classes))
+        seen = torch.cat([transform(part) for (_, transform), part in zip(draws, own, strict=True)])
+        grads_syn = passes.of_syn(seen.detach(), labels)
+
+        # Norms stay on the device until the end of the iteration.
         both = (grads_real, grads_syn)
         norms = [grad.norm() for grads in both for grad in grads if grad.ndim > 1]
-        self.totals[1:] += torch.stack(norms)
-        self.losses += torch.stack([loss_syn, loss_real])
-        self.num_real += len(index)
-        return ClassGradients(image_syn, seen, grads_real, grads_syn)
+        self.totals[1:] += len(classes) * torch.stack(norms)
+        return PassGradients(rows, image_syn, seen, labels, grads_real, grads_syn)
 
     def _compare(self, grads_syn, grads_real, weight=1):
         """Return the distance's derivative for the synthetic gradient; log weight x distance."""
@@ -185,28 +197,15 @@ class GradientMatching:
         # Weights that the distance ignores, such as biases, get a derivative of 0.
         return torch.autograd.grad(distance, grads_syn, materialize_grads=True)
 
-    def _pull(self, c, gradients, direction):
-        """Write the gradient of class c's images, whose weight gradient should follow direction."""
-        image_grad = self.gradients_syn.of_images(gradients.seen.detach(), c, direction)
-        # Back through the augmentation, from what the network saw to what is stored.
-        (self.image_syn.grad[self.rows[c]],) = torch.autograd.grad(
-            gradients.seen, gradients.image_syn, image_grad
-        )
-
-    def _overfits(self) -> bool:
-        """Tell whether the loss on synthetic images is below the share `overfit` of the real one.
-
-        arXiv 2208.00311 stops training the network then. Waits for the device if there is a share.
-        """
-        return self.overfit is not None and bool(self.losses[0] < self.overfit * self.losses[1])
+    def _pull(self, gradients, direction):
+        """Write the gradient of a pass's stored images, whose gradient should follow direction."""
+        passes = self.passes[1 if len(gradients.image_syn) == self.ipc else self.data.num_classes]
+        self.image_syn.grad[gradients.rows] = passes.to_images(gradients, direction)
 
     def train_network(self):
-        """Train the network for inner_loop epochs on the synthetic images."""
-        self.inner_epochs += self.inner_loop
-        for _ in range(self.inner_loop):
-            train_epoch(
-                self.train_step, *self.synset, self.batch_train, self.rng, self.augmentation
-            )
+        """Train the network on the synthetic images, as the schedule says."""
+        # Decoded once: the images stay as they are meanwhile.
+        self.inner_epochs += self.inner_loop.train(*self.synset, max(0, self.outer - 1))
 
     def _read_back(self):
         """Return the log of the iteration so far: the only time that it waits for the device."""
@@ -229,7 +228,7 @@ class GradientMatching:
             'optimizer_img': self.optimizer_img.state_dict(),
             'rng': self.rng.state_dict(),
             'totals': self.totals,
-            'net': self.net.state_dict() if self.outer else None,
+            'inner_loop': self.inner_loop.state_dict() if self.outer else None,
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -240,8 +239,8 @@ class GradientMatching:
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.totals.copy_(state['totals'])
-        if state['net'] is not None:
-            self.net.load_state_dict(state['net'])
+        if state['inner_loop'] is not None:
+            self.inner_loop.load_state_dict(state['inner_loop'])
 
 
 class SiameseGradientMatching(GradientMatching):

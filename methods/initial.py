@@ -3,12 +3,13 @@
 import torch
 
 from dataset.data import Data
+from methods.parameterisation import Tiles
 from methods.sampling import UniformSampler
 from utils import Rng, UserError
 
 
 def check_ipc(data: Data, ipc: int) -> None:
-    """Raise UserError if a class has fewer than ipc images to choose from."""
+    """Raise UserError if a class has fewer than ipc images to choose from (with tiles: more)."""
     smallest = min(len(members) for members in data.indices_class)
     if ipc > smallest:
         raise UserError(
@@ -16,24 +17,55 @@ def check_ipc(data: Data, ipc: int) -> None:
         )
 
 
-def initial_images(data: Data, ipc: int, init: str, rng: Rng) -> torch.Tensor:
-    """Draw (K * I, C, H, W): 'noise' N(0, 1) in normalised space, 'real' random training images.
+def initial_images(
+    data: Data, ipc: int, init: str, rng: Rng, tiles: Tiles | None = None
+) -> torch.Tensor:
+    """Return the start of the stored images (K * I, C, H, W).
 
-    Raises UserError when a class has fewer than ipc images and init is 'real'.
+    init: 'noise', N(0, 1) in normalised space; 'real', random training images; 'mix', such images
+    shrunk to the tiles; 'centres', class_centres, of tiles shrunk to them. Raises UserError when a
+    class has too few images, and for mix without tiles.
     """
     if init == 'noise':
         shape = (data.num_classes * ipc, *data.shape)
         return torch.randn(shape, generator=rng.generator, device=rng.generator.device)
+    factor = tiles.factor if tiles else 1
+    if init == 'mix' and factor == 1:
+        raise UserError('--init mix shrinks real images to tiles: it needs --factor 2 or more')
+    needed = ipc if init == 'real' else ipc * factor**2
     smallest = min(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
     num = len(data.indices_class[smallest])
-    if num < ipc:
+    if num < needed:
         name = data.class_names[smallest]
         raise UserError(
-            f'--init real needs {ipc} images in every class, but class {name!r} has {num}; '
+            f'--init {init} needs {needed} images in every class, but class {name!r} has {num}; '
             'use a smaller --ipc or --init noise'
         )
-    sampler = UniformSampler(data)
-    return torch.cat([data.images(sampler.draw(c, ipc, rng)) for c in range(data.num_classes)])
+    if init == 'centres':
+        parts = [class_centres(data, c, needed, rng) for c in range(data.num_classes)]
+    else:
+        sampler = UniformSampler(data)
+        parts = [data.images(sampler.draw(c, needed, rng)) for c in range(data.num_classes)]
+    images = torch.cat(parts)
+    return images if init == 'real' or factor == 1 else tiles.encode(images)
+
+
+def class_centres(data: Data, c: int, num: int, rng: Rng) -> torch.Tensor:
+    """Return the K-Means centres (num, C, H, W) of the pixels of class c (of 1: its mean)."""
+    images = data.images(data.indices_class[c])
+    if num == 1:
+        return images.mean(0, keepdim=True)
+    from sklearn.cluster import KMeans
+
+    seed = int(torch.randint(2**31, (), generator=rng.host_generator))
+    # In double precision: K-Means in single precision depends on the order of its sums.
+    points = images.flatten(1).double().cpu().numpy()
+    labels = torch.from_numpy(KMeans(num, n_init=1, random_state=seed).fit_predict(points))
+    # Clusters stay empty where images coincide: an image stands in.
+    groups = [images[(labels == j).to(images.device)] for j in range(num)]
+    return torch.stack(
+        [group.mean(0) if len(group) else images[j] for j, group in enumerate(groups)]
+    )
 
 
 def initial_labels(data: Data, ipc: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from dataset.data import Data
 from experiment.arguments import Arguments, flags_of
 from features.clusters import ensure_clusters, read_clusters
+from features.named import ensure_named_clusters
 from utils import Rng
 
 
@@ -115,9 +116,16 @@ DRAWS = {
 
 def cluster_sampler(
     data: Data, *, cluster_path: str, layer_idx: int, num_cluster: int, norm: bool, draw: str,
-    mix: int | None, extractor: str | None, extractor_epochs: int | None, seed: int, precision: str,
+    mix: int | None, extractor: str | None, extractor_epochs: int | None, feature_net: str | None,
+    lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
 ) -> ClusterSampler:  # fmt: skip
     """Return the sampler that the flags of the same names describe; missing clusters are made."""
+    if feature_net:
+        clusters = ensure_named_clusters(
+            data, cluster_path, feature_net, num_cluster, norm, lr_net=lr_net,
+            batch_train=batch_train, seed=seed, precision=precision, compile=compile,
+        )  # fmt: skip
+        return ClusterSampler(data, clusters, draw, mix)
     (path,) = ensure_clusters(
         data, cluster_path, layers=[layer_idx], ks=[num_cluster], balanced=norm,
         extractor=extractor, epochs=extractor_epochs, seed=seed, precision=precision,

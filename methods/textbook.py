@@ -27,32 +27,52 @@ def distance(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> t
 
 def match(method) -> float:
     """Take one step on the images of method; return the loss summed over classes."""
-    data, net, loss = method.data, method.net, 0
+    data, net, classes = method.data, method.net, []
     params = list(net.parameters())
-    images = method.image_syn.detach().clone().requires_grad_()
+    stored = method.image_syn.detach().clone().requires_grad_()
+    images = method.tiles.decode(stored).chunk(data.num_classes)
     for c in range(data.num_classes):
         real = data.images(method.sampler.draw(c, method.batch_real, method.rng, method.iteration))
-        syn = images[c * method.ipc : (c + 1) * method.ipc]
         transform = method.augmentation.draw()
         label = torch.full((len(real),), c, device=data.device)
         grads_real = torch.autograd.grad(F.cross_entropy(net(transform(real)), label), params)
-        loss_syn = F.cross_entropy(net(transform(syn)), label.new_full((len(syn),), c))
-        grads_syn = torch.autograd.grad(loss_syn, params, create_graph=True)
-        loss = loss + distance(grads_syn, grads_real)
+        loss_syn = F.cross_entropy(net(transform(images[c])), label.new_full((len(images[c]),), c))
+        classes.append((torch.autograd.grad(loss_syn, params, create_graph=True), grads_real))
+    loss = compared(method, classes)
     loss.backward()
-    method.image_syn.grad = images.grad
+    method.image_syn.grad = stored.grad
     method.optimizer_img.step()
     return loss.item()
 
 
+def compared(method, classes: list[tuple]) -> torch.Tensor:
+    """Return the loss of (synthetic, real) gradients of all classes, by the level of method."""
+    num = len(classes)
+    mean_syn, mean_real = (
+        [sum(grads) / num for grads in zip(*side, strict=True)]
+        for side in zip(*classes, strict=True)
+    )
+    inter = distance(mean_syn, mean_real)
+    if method.level == 'inter':
+        return num * inter
+    if method.level == 'centred':
+        classes = [
+            ([g - m for g, m in zip(syn, mean_syn, strict=True)],
+             [g - m for g, m in zip(real, mean_real, strict=True)])
+            for syn, real in classes
+        ]  # fmt: skip
+    intra = sum(distance(*pair) for pair in classes)
+    return intra + num * inter if method.level == 'both' else intra
+
+
 def train_network(method, optimizer=None) -> None:
     """Train the network of method for one epoch on its images (optimizer None: the method's)."""
-    optimizer = optimizer or method.optimizer_net
-    dataset = TensorDataset(copy.deepcopy(method.image_syn), copy.deepcopy(method.label_syn))
+    optimizer = optimizer or method.inner_loop.optimizer
+    dataset = TensorDataset(*copy.deepcopy(method.synset))
     order = torch.randperm(
         len(dataset), generator=method.rng.generator, device=method.data.device
     ).tolist()
-    for images, labels in DataLoader(dataset, method.batch_train, sampler=order):
+    for images, labels in DataLoader(dataset, method.inner_loop.batch_train, sampler=order):
         if method.augmentation.names:
             images = method.augmentation.draw(len(images))(images)
         loss = F.cross_entropy(method.net(images), labels)
@@ -64,10 +84,11 @@ def train_network(method, optimizer=None) -> None:
 def iteration(method) -> float:
     """Do one iteration on the images of method; return the loss as it is logged."""
     redraw(method.net, method.rng.generator)
+    method.inner_loop.begin()
     total = 0.0
     for outer in range(method.outer_loop):
         total += match(method)
         if outer < method.outer_loop - 1:
-            for _ in range(method.inner_loop):
+            for _ in range(method.inner_loop.epochs):
                 train_network(method)
     return total / (method.data.num_classes * method.outer_loop)

@@ -8,7 +8,7 @@ from experiment.flags import FLAGS, flags_of_kinds
 IPCS = (1, 10, 50)
 STUDY = {'dataset': 'CIFAR10', 'model': 'ConvNet', 'network': 'ConvNet', 'Iteration': 1000}
 PLAIN = {name: None for name in flags_of_kinds('clusters') if FLAGS[name].column}
-PLAIN |= {'draw': 'uniform', 'other': ''}
+PLAIN |= {'draw': 'uniform', 'other': '', 'factor': 1}
 
 METHODS_TABLE, LEVELS = 'Table 1: methods', 'Gradient reduction and levels (DC, 200 iterations)'
 DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}

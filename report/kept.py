@@ -93,7 +93,7 @@ def kept_page(folder: Path, rows: list) -> str:
         line = f'python main_eval.py {flags} --synset {where}'
         how = f'{row.protocol}, {row.epochs} epochs'
         lines.append(
-            f'| [{name}]({row.run}/{path.name}) | {row["ipc"]} | {row.mean:.2f} ± {row.std:.2f} '
+            f'| [{name}]({row.run}/{path.name}) | {row.stored} | {row.mean:.2f} ± {row.std:.2f} '
             f'| {row.sets_x_networks} {row.network} | {how} | `{line}` | `{file_hash(path)}` |'
         )
     return HEADER + '\n'.join(lines) + '\n'

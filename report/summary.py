@@ -29,7 +29,8 @@ class Row:
 
     settings: {flag: value} of the flags with a column; other: `flag=value` of the other flags that
     differ from the method's defaults; mean, std, set_means: accuracies in %; std: population std
-    over networks; minutes: of the clock.
+    over networks; start: mean accuracy before the first step, None if it was not measured;
+    images_seen: real images that a class of a set was matched with; minutes: of the clock.
     """
 
     settings: dict
@@ -41,6 +42,8 @@ class Row:
     mean: float
     std: float
     set_means: tuple[float, ...]
+    start: float | None
+    images_seen: int
     num_networks: int
     condense_minutes: float
     evaluate_minutes: float
@@ -64,6 +67,12 @@ class Row:
         """Return how many sets there are, and networks to evaluate each."""
         return f'{len(self.set_means)} x {self.num_networks // len(self.set_means)}'
 
+    @property
+    def stored(self) -> str:
+        """Return the stored images of a class, and how many tiles each holds: `1 x 2²`."""
+        factor = self.settings['factor']
+        return f'{self.settings["ipc"]}{f" x {factor}²" if factor > 1 else ""}'
+
 
 FIELDS = {field.name: field.type for field in fields(Row) if field.name != 'settings'}
 COLUMNS = (*SETTINGS, *FIELDS)
@@ -74,6 +83,7 @@ def settings_of(args: dict) -> dict:
     values = {name: args.get(name) for name in SETTINGS}
     values['method'] = args.get('method') or Path(args['synset']).stem
     values['dataset'] = Path(args['dataset']).stem
+    values['factor'] = values['factor'] or 1  # of methods without tiles
     return values
 
 
@@ -117,6 +127,8 @@ def rows_of(folder: Path) -> list[Row]:
             mean=rounded(percent.mean()),
             std=rounded(percent.std()),
             set_means=tuple(map(rounded, percent.reshape(num_sets, -1).mean(1))),
+            start=start_of(records, network),
+            images_seen=images_seen(records, args, num_sets),
             num_networks=len(values),
             condense_minutes=rounded(sum(r.get('seconds', 0) for r in records) / 60),
             evaluate_minutes=rounded(sum(r.get('evaluate_seconds', 0) for r in records) / 60),
@@ -128,6 +140,20 @@ def rows_of(folder: Path) -> list[Row]:
         )
         rows.append(row)
     return rows
+
+
+def start_of(records: list[dict], network: str) -> float | None:
+    """Return the mean accuracy in % of the sets before any step, None if it was not measured."""
+    starts = [r['accs'].get(network, []) for r in records if 'accs' in r and r['iteration'] == 0]
+    values = [value for accs in starts for value in accs]
+    stepped = any('loss' in record for record in records)
+    return rounded(100 * np.mean(values)) if values and stepped else None
+
+
+def images_seen(records: list[dict], args: dict, num_sets: int) -> int:
+    """Return how many real images a class of a set was matched with, repetitions counted."""
+    steps = args.get('outer_loop') or 1
+    return round(sum(r.get('batch_real', 0) for r in records) * steps / num_sets)
 
 
 def rounded(value: float) -> float:
@@ -192,11 +218,17 @@ def read_summary(path: Path) -> list[Row]:
 def _row(cells: dict[str, str]) -> Row:
     """Return the row that a line of the CSV holds."""
     settings = {name: _value(FLAGS[name].type, cells[name]) for name in SETTINGS}
-    values = {
-        name: tuple(map(float, cells[name].split())) if name == 'set_means' else kind(cells[name])
-        for name, kind in FIELDS.items()
-    }
+    values = {name: _field(name, cells[name]) for name in FIELDS}
     return Row(settings, **values)
+
+
+def _field(name: str, text: str):
+    """Return the value of a field from its text."""
+    if name == 'set_means':
+        return tuple(map(float, text.split()))
+    if name == 'start':
+        return float(text) if text else None
+    return FIELDS[name](text)
 
 
 def _value(kind, text: str):

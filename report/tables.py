@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_ind
 
-from experiment.arguments import spelled
+from experiment.shelf import spelled
 from report.cells import (
     IPCS,
     PLAIN,
@@ -175,11 +175,13 @@ def all_runs(rows: list[Row]) -> list[str]:
         how = f'{row.protocol}, {row.epochs} epochs'
         minutes = f'{row.condense_minutes:.1f} + {row.evaluate_minutes:.1f}'
         lines.append(
-            (row['dataset'], str(row['ipc']), row.label + other, iterations)
-            + (f'{row.mean:.2f} ± {row.std:.2f}', f'{row.sets_x_networks} {row.network}', how)
+            (row['dataset'], row.stored, row.label + other, iterations)
+            + (f'{row.mean:.2f} ± {row.std:.2f}', '–' if row.start is None else f'{row.start:.2f}')
+            + (f'{row.sets_x_networks} {row.network}', how, f'{row.images_seen or "–"}')
             + (row['precision'], minutes, f'{row.device}, {row.commit}', f'`{row.command}`')
         )
-    header = ('data', 'ipc', 'method', 'iterations', 'accuracy, %', 'sets x networks', 'protocol')
+    header = ('data', 'ipc', 'method', 'iterations', 'accuracy, %', 'no steps, %')
+    header += ('sets x networks', 'protocol', 'real images a class')
     header += ('precision', 'minutes: condense + evaluate', 'device, commit', 'command')
     return lines_of(header, lines)
 
@@ -195,6 +197,9 @@ How sets are evaluated: [protocol.md](protocol.md).
 - \\* marks a difference of more than two standard errors over sets.
   For a single set the deviation of its networks stands in.
   Published cells count as 5 sets, with deviation 0.5 where none is given.
+- An ipc of 1 x 2² means one stored image a class, which holds 2 x 2 tiles.
+- "No steps" is the accuracy of the images that a run starts from.
+- Real images of a class are counted as often as a step sees them.
 - Minutes are of the clock. Other work on the machine, and pauses of a run, are in them.
 """
 

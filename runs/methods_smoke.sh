@@ -37,7 +37,7 @@ $python main.py --method kcenter --ipc 10 $digits $cluster
 $python main.py --method kmeans --ipc 10 $digits $cluster
 $python main.py --method forgetting --ipc 10 $digits $cluster
 $python main.py --method DC $match
-$python main.py --method DC --level both --overfit 0.5 $match
+$python main.py --method DC --level both --schedule overfit $match
 $python main_BS.py $match $k5
 $python main.py --method DSA --epoch_eval_train 300 $match
 $python main.py --method DM --Iteration 200 --epoch_eval_train 300 $ten

@@ -60,7 +60,8 @@ def make_method(digits):
             'model': 'ConvNetD1', 'ipc': 2, 'outer_loop': 2, 'inner_loop': 2, 'lr_img': 0.1,
             'lr_net': 0.01, 'batch_real': 32, 'batch_train': 256, 'init': 'noise',
             'dsa_strategy': 'None', 'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None,
-            'level': 'intra', 'overfit': None, 'precision': 'fp32', 'compile': False,
+            'level': 'intra', 'schedule': 'constant', 'factor': 1, 'momentum_net': 0.0,
+            'Iteration': 10, 'precision': 'fp32', 'compile': False,
             'rng': Rng('cpu', seed),
         }  # fmt: skip
         settings |= keywords

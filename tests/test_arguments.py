@@ -5,8 +5,9 @@ import torch
 
 from engine.device import fast_precision
 from experiment import flags
-from experiment.arguments import Arguments, own_flags, parse, parse_condensing
+from experiment.arguments import Arguments, parse, parse_condensing
 from experiment.flags import FLAGS, KINDS, Parser
+from experiment.shelf import own_flags
 from methods import METHODS, SHELF
 from methods.presets import LOOPS
 from utils import UserError
@@ -214,3 +215,36 @@ def test_mistakes(line, message):
 def test_main_BS_needs_a_method_that_sees_batches():
     with pytest.raises(UserError, match='--method herding sees no batches'):
         arguments('--method herding', draw='cluster')
+
+
+def test_a_recipe_fills_in_what_is_not_typed():
+    plain, recipe = arguments('--level both'), arguments('--recipe dcc --level both --ipc 10')
+    assert (recipe.level, recipe.init, recipe.outer_loop) == ('both', 'real', 10)
+    assert plain.init == 'noise'
+    # The run is that of the flags: another spelling of it has the same folder.
+    typed = arguments('--level contrast --init real --outer_loop 10 --inner_loop 5')
+    assert arguments('--recipe dcc').run_name == typed.run_name
+
+
+def test_every_recipe_holds_flags_of_its_methods_and_fits(digits):
+    for recipe, by_method in SHELF.recipes.items():
+        for method, by_ipc in by_method.items():
+            for ipc, settings in by_ipc.items():
+                assert settings.keys() <= own_flags(METHODS[method])
+                args = arguments(f'--method {method} --recipe {recipe} --ipc {ipc or 10}')
+                assert {name: getattr(args, name) for name in settings} == settings
+                for flag in settings.keys() & SHELF.tables.keys():
+                    assert settings[flag] in SHELF.tables[flag]
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('--method DM --recipe dcc', 'none for --method DM; it is for DC, DSA'),
+        ('--recipe dcc --ipc 7', 'no settings for --ipc 7; it has for 1, 10, 50'),
+        ('--recipe quick', 'invalid choice'),
+    ],
+)
+def test_recipes_that_are_none_are_refused(line, message):
+    with pytest.raises(UserError, match=message):
+        arguments(line)

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dataset.data import Data
 from experiment.files import making
 from features import clusters as clusters_module
 from features import extractor as extractor_module
+from features import named
 from features.clusters import (
     cluster_path,
     cluster_points,
@@ -20,6 +22,7 @@ from features.clusters import (
     read_clusters,
     size_bounds,
 )
+from features.named import ensure_named_clusters, pixel_components
 from utils import UserError
 
 SIZES = (150, 40, 12)
@@ -184,3 +187,24 @@ def test_foreign_files_are_named(uneven, digits, tmp_path):
         read_clusters(path, digits)
     with pytest.raises(UserError, match='--num_cluster 13'):
         make_clusters(data, features, path, k=13, layer=0, balanced=True, facts={})
+
+
+def test_principal_components_equal_numpy(digits):
+    ours = pixel_components(digits, 5).double().numpy()
+    pixels = digits.images(torch.arange(len(digits.labels_train))).flatten(1).double().numpy()
+    left, scale, _ = np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
+    expected = (left * scale)[:, :5][:, ::-1]
+    np.testing.assert_allclose(np.abs(ours), np.abs(expected), atol=1e-4)
+
+
+def test_named_clusters_are_made_once_and_checked(digits, tmp_path, monkeypatch):
+    settings = {'lr_net': 0.01, 'batch_train': 256, 'seed': 0, 'precision': 'fp32'}
+    ask = partial(
+        ensure_named_clusters, digits, tmp_path, 'PCA', 8, False, compile=False, **settings
+    )
+    first = ask()
+    assert (tmp_path / 'class_idx_digits_k8_PCA_False.pt').exists()
+    monkeypatch.setattr(named, 'pixel_components', None)
+    assert ask() == first and len(first[3]) == 8
+    with pytest.raises(UserError, match='more than class'):
+        ensure_named_clusters(digits, tmp_path, 'PCA', 500, False, compile=False, **settings)

@@ -78,7 +78,7 @@ def test_forgetting_is_counted_from_right_to_wrong():
 
 def test_a_random_coreset_depends_on_its_stream(digits):
     first, again, other = (
-        Coreset(digits, None, ipc=3, rng=Rng('cpu', seed)).synset for seed in (0, 0, 1)
+        Coreset(digits, None, ipc=3, factor=1, rng=Rng('cpu', seed)).synset for seed in (0, 0, 1)
     )
     assert torch.equal(first[0], again[0]) and not torch.equal(first[0], other[0])
     assert first[1].tolist() == [c for c in range(10) for _ in range(3)]
@@ -90,7 +90,7 @@ def test_features_of_a_class_choose_within_it(digits, tmp_path):
     settings = {'cluster_path': str(tmp_path), 'extractor': str(tmp_path / 'resnet.pt')}
     settings |= {'extractor_epochs': None, 'seed': 0, 'precision': 'fp32', 'compile': False}
     settings |= {'feature_net': None, 'lr_net': 0.01, 'batch_train': 256}
-    coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
+    coreset = Herding(digits, None, ipc=2, factor=1, rng=Rng('cpu', 0), **settings)
     with torch.inference_mode():
         members = digits.indices_class[7]
         expected = members[herding(net.eval().embed(digits.images(members)), 2)]
@@ -102,7 +102,7 @@ def test_features_of_a_network_of_ones_own(digits, tmp_path):
     settings = {'cluster_path': str(tmp_path), 'extractor': None, 'extractor_epochs': None}
     settings |= {'seed': 0, 'feature_net': 'ConvNetD1', 'lr_net': 0.01, 'batch_train': 256}
     settings |= {'precision': 'fp32', 'compile': False}
-    coreset = Herding(digits, None, ipc=2, rng=Rng('cpu', 0), **settings)
+    coreset = Herding(digits, None, ipc=2, factor=1, rng=Rng('cpu', 0), **settings)
     net, events = trained_on_all(digits, str(tmp_path), 'ConvNetD1', 0.01, 256, 0, 'fp32', False)
     assert len(list(tmp_path.glob('*.pt'))) == 1 and len(events) == len(digits.labels_train)
     assert accuracy_of(net, digits) > 0.8
@@ -148,7 +148,7 @@ def test_coresets_end_to_end(method, tmp_path, capsys):
         ('--method random --lr_img 5', '--lr_img does nothing for --method random; use it with DC'),
         ('--method mean --ipc 500', 'is more than the smallest class'),
         ('--method random --extractor x.pt', '--extractor does nothing for --method random'),
-        ('--method random --feature_net MLP', 'use it with herding, kcenter, kmeans'),
+        ('--method random --feature_net MLP', 'DD, herding, kcenter, kmeans'),
         ('--method herding --num_cluster 5', '--num_cluster does nothing for --method herding'),
     ],
 )

@@ -53,6 +53,11 @@ def test_distance_of_a_dead_node_has_a_finite_gradient(name):
         ('DC', {}),
         ('DC', {'model': 'ConvNet', 'ipc': 1, 'outer_loop': 1}),
         ('DSA', {'dsa_strategy': ALL_OPERATIONS, 'init': 'real'}),
+        ('DC', {'level': 'inter'}),
+        ('DC', {'level': 'inter', 'batch_real': 1000, 'model': 'ConvNetD2'}),  # uneven classes
+        ('DSA', {'level': 'inter', 'dsa_strategy': ALL_OPERATIONS, 'factor': 2, 'init': 'mix'}),
+        ('DC', {'level': 'both', 'factor': 2, 'init': 'real'}),
+        ('DC', {'level': 'centred', 'momentum_net': 0.5}),
     ],
 )
 def test_class_by_class_equals_the_textbook(make_method, name, keywords):
@@ -136,7 +141,7 @@ def test_batchnorm_network_condenses(make_method):
     assert (
         np.isfinite(log['loss'])
         and not norm.training
-        and norm.num_batches_tracked == 2 + method.inner_loop
+        and norm.num_batches_tracked == 2 + method.inner_loop.epochs
     )
 
 

@@ -114,11 +114,3 @@ def test_a_step_equals_the_double_backward_of_the_whole_loss(
     assert log['loss'] * slow.data.num_classes == pytest.approx(loss, rel=1e-4)
     # In float32 an entry at the threshold of the mask may be in or out.
     assert (ours.image_syn.grad - grad).norm() < (1e-3 if reduce == 'mask' else 1e-4) * grad.norm()
-
-
-def test_an_overfitted_network_is_not_trained_further(make_method):
-    keywords = {'outer_loop': 4, 'inner_loop': 30, 'lr_net': 0.1}
-    free, kept, never = (make_method(**keywords, overfit=share) for share in (None, 0.8, 100.0))
-    assert free.step()['inner_epochs'] == 90
-    assert 0 < kept.step()['inner_epochs'] < 90
-    assert never.step()['inner_epochs'] == 0

@@ -58,14 +58,14 @@ def row_of(method='DC', mean=28.0, std=0.5, sets=(28.0,), num=20, **changes):
     """Return a row of the summary; changes are settings or fields."""
     settings = dict.fromkeys(SETTINGS) | {name: STUDY[name] for name in STUDY if name in SETTINGS}
     chosen = method in CORESETS
-    settings |= {'method': method, 'ipc': 1, 'seed': 0, 'precision': 'bf16'}
+    settings |= {'method': method, 'ipc': 1, 'factor': 1, 'seed': 0, 'precision': 'bf16'}
     settings |= {'draw': None if chosen else 'uniform', 'Iteration': None if chosen else 1000}
     settings |= {name: changes.pop(name) for name in [*changes] if name in SETTINGS}
     row = Row(
         settings=settings, other='', label=method, network='ConvNet', protocol='dc', epochs=300,
-        mean=mean, std=std, set_means=tuple(sets), num_networks=num, condense_minutes=1.0,
-        evaluate_minutes=2.0, device='a CPU', commit='abc', started='', command=f'python {method}',
-        run=f'{method} {settings} {changes}',
+        mean=mean, std=std, set_means=tuple(sets), start=10.0, images_seen=256, num_networks=num,
+        condense_minutes=1.0, evaluate_minutes=2.0, device='a CPU', commit='abc', started='',
+        command=f'python {method}', run=f'{method} {settings} {changes}',
     )  # fmt: skip
     return dataclasses.replace(row, **changes)
 
@@ -88,7 +88,8 @@ def test_rows_hold_what_the_runs_gave(runs):
     assert row.set_means == pytest.approx(accs.reshape(2, 2).mean(1), abs=1e-3)
     assert row.command.startswith('python ') and '--Iteration 2' in row.command
     assert row['num_cluster'] is None and row['draw'] == 'uniform' and row['Iteration'] == 2
-    assert (row.protocol, row.epochs) == ('dc', 2)
+    assert (row.protocol, row.epochs, row.stored) == ('dc', 2, '1')
+    assert rows[1].start is None and rows[1].images_seen == 0
     assert rows[1]['draw'] is rows[1]['Iteration'] is None
 
 
@@ -336,4 +337,4 @@ def test_every_cell_of_batch_sampling_is_compared_once():
     ]
     assert cells['BS (k 5) - DC'][0]['num_cluster'] == 5 and len(cells) == 3 + 4 + 3
     assert all(base['method'] == label.rsplit(' ', 1)[1] for label, (_, base) in cells.items())
-    assert set(PLAIN) == {'draw', 'layer_idx', 'num_cluster', 'norm', 'mix', 'other'}
+    assert set(PLAIN) == {'factor', 'draw', 'layer_idx', 'num_cluster', 'norm', 'mix', 'other'}

@@ -216,7 +216,8 @@ def test_full_disk_keeps_the_old_checkpoint(uninterrupted, tmp_path, monkeypatch
     [
         '--method DM',
         '--method DD --inner_loop 1',
-        f'--method DSA --level both --overfit 0.9 --reduce maxpool1 {" ".join(LOOPS)}',
+        f'--method DSA --level both --schedule overfit --reduce maxpool1 {" ".join(LOOPS)}',
+        f'--level contrast --factor 2 --init mix --momentum_net 0.9 {" ".join(LOOPS)}',
     ],
 )
 def test_every_method_goes_on(flags, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,65 @@
+"""Clusters by features that need no extractor, so that they cost minutes or less.
+
+PCA: principal components of the pixels. The name of a network: its penultimate features, after ten
+epochs on all images.
+
+    python main_BS.py --feature_net ConvNetW32 --num_cluster 32 --batch_real 32 --draw stratified
+"""
+
+from pathlib import Path
+
+import torch
+
+from dataset.data import Data
+from experiment.files import making
+from features.clusters import (
+    check_k,
+    check_package,
+    cluster_path,
+    make_clusters,
+    read_clusters,
+)
+from features.trained import trained_features
+
+COMPONENTS = 64  # of the pixels
+
+
+def pixel_components(data: Data, num: int = COMPONENTS) -> torch.Tensor:
+    """Return the first principal components (N, num) of the training images, in float32."""
+    # The covariance is as small as an image: memory does not grow with the data.
+    parts = [
+        data.normalise(part).flatten(1).double().cpu() for part in data.pixels_train.split(2000)
+    ]
+    total = sum(len(part) for part in parts)
+    mean = sum(part.sum(0) for part in parts) / total
+    covariance = sum((part - mean).T @ (part - mean) for part in parts) / total
+    directions = torch.linalg.eigh(covariance)[1][:, -num:]
+    return torch.cat([(part - mean) @ directions for part in parts]).float()
+
+
+def named_features(
+    data: Data, name: str, folder: str, *, lr_net: float, batch_train: int, seed: int,
+    precision: str, compile: bool,
+) -> torch.Tensor:  # fmt: skip
+    """Return the features (N, D) that --feature_net names; a network that is missing is trained."""
+    if name == 'PCA':
+        return pixel_components(data)
+    settings = folder, name, lr_net, batch_train, seed
+    return trained_features(data, *settings, precision=precision, compile=compile)
+
+
+def ensure_named_clusters(
+    data: Data, folder: str, name: str, k: int, balanced: bool, **settings
+) -> dict:
+    """Return the clusters by these features; a missing file is made. settings: named_features'."""
+    check_k(data, k)
+    if balanced:
+        check_package()
+    path = cluster_path(folder, data, k, name, balanced)
+    with making(path) as missing:
+        if missing:
+            print(f'{path} is missing: making it')
+            features = named_features(data, name, folder, **settings)
+            facts = {'features': name, 'data': data.fingerprint} | settings
+            make_clusters(data, features, path, k=k, layer=name, balanced=balanced, facts=facts)
+    return read_clusters(Path(path), data)

@@ -1,0 +1,84 @@
+"""The inner loop: how the network of an iteration is trained between matching steps.
+
+constant  inner_loop epochs after each step (DC)
+adaptive  fewer and fewer, whatever inner_loop is (arXiv 2208.00311, adaptive step)
+overfit   until the loss on a fixed batch of real images rises, at most inner_loop epochs (the same)
+"""
+
+import torch
+
+from dataset.data import Data
+from engine.gradients import loss
+from engine.training import TrainStep, train_epoch
+from utils import Rng
+
+SCHEDULES = ('constant', 'adaptive', 'overfit')
+PROBE = 256  # real images of all classes that show whether a network overfits
+
+
+def epochs_after(step: int, inner_loop: int, schedule: str) -> int:
+    """Return the most epochs after matching step number `step` of a network, from 0."""
+    if schedule != 'adaptive':
+        return inner_loop
+    if step < 4:
+        return 50 - 10 * step
+    return 10 if step < 10 else 5
+
+
+class InnerLoop:
+    """Trains net on synthetic images. Its arguments are the flags of the same names."""
+
+    def __init__(
+        self, data: Data, net, augmentation, rng: Rng, *, inner_loop: int, schedule: str,
+        lr_net: float, momentum_net: float, batch_train: int, precision: str, compile: bool,
+    ):  # fmt: skip
+        self.data, self.net, self.augmentation, self.rng = data, net, augmentation, rng
+        self.epochs, self.schedule = inner_loop, schedule
+        self.batch_train, self.precision = batch_train, precision
+        self.optimizer = torch.optim.SGD(net.parameters(), lr_net, momentum_net)
+        self.step = TrainStep(net, self.optimizer, precision, compile)
+        if schedule == 'overfit':
+            generator, num = rng.generator, len(data.labels_train)
+            self.probe = torch.randperm(num, generator=generator, device=data.device)[:PROBE]
+
+    def begin(self) -> None:
+        """Forget the momentum of the network before: its weights were drawn again."""
+        for state in self.optimizer.state.values():
+            if state.get('momentum_buffer') is not None:
+                state['momentum_buffer'].zero_()
+
+    def train(self, images: torch.Tensor, labels: torch.Tensor, step: int) -> int:
+        """Train on images (N, C, H, W) after matching step number `step`; return the epochs."""
+        if self.schedule == 'overfit':
+            return self._train_until_it_overfits(images, labels)
+        epochs = epochs_after(step, self.epochs, self.schedule)
+        for _ in range(epochs):
+            self._epoch(images, labels)
+        return epochs
+
+    def _epoch(self, images, labels):
+        train_epoch(self.step, images, labels, self.batch_train, self.rng, self.augmentation)
+
+    def _train_until_it_overfits(self, images, labels):
+        best = self._probe_loss()
+        for epoch in range(self.epochs):
+            self._epoch(images, labels)
+            now = self._probe_loss()  # waits for the device
+            if now > best:
+                return epoch + 1
+            best = now
+        return self.epochs
+
+    @torch.no_grad()
+    def _probe_loss(self):
+        images, labels = self.data.images(self.probe), self.data.labels_train[self.probe]
+        return float(loss(self.net, images, labels, None, self.precision))
+
+    def state_dict(self) -> dict:
+        """Return weights and momentum."""
+        return {'net': self.net.state_dict(), 'optimizer': self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from state_dict()."""
+        self.net.load_state_dict(state['net'])
+        self.optimizer.load_state_dict(state['optimizer'])

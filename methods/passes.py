@@ -1,0 +1,68 @@
+"""The passes of a matching step: over the images of one class, or of all classes at once.
+
+All classes together cost as much as one after the other, in fewer and larger passes. Real images go
+through the network by as many classes as fit into a chunk, so memory does not grow with classes.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from dataset.data import Data
+from engine.gradients import Gradients, largest_chunk
+
+
+class PassGradients(NamedTuple):
+    """What a matching step knows of the classes of a pass before their images move."""
+
+    rows: slice  # of the stored images
+    image_syn: torch.Tensor  # (I', C, H, W), stored
+    seen: torch.Tensor  # (I' f², C, H, W), decoded and augmented
+    labels: torch.Tensor  # (I' f²,)
+    grads_real: list[torch.Tensor]  # one a parameter: the mean over the classes of the pass
+    grads_syn: list[torch.Tensor]
+
+
+class Passes:
+    """Gradients of net over real and synthetic images of num_classes classes, which count alike.
+
+    batch_real, num_syn: images of a class; precision: of the passes over real images.
+    """
+
+    def __init__(
+        self, net, data: Data, num_classes: int, batch_real: int, num_syn: int, precision: str,
+        compile: bool,
+    ):  # fmt: skip
+        self.data, self.num_classes, self.precision = data, num_classes, precision
+        pixels = data.shape[1] * data.shape[2]
+        self.together = min(num_classes, max(1, largest_chunk(net, pixels) // batch_real))
+        self.real = Gradients(net, batch_real * self.together, pixels, compile)
+        self.syn = Gradients(net, num_syn * num_classes, pixels, compile)
+
+    def of_real(self, draws: list) -> list[torch.Tensor]:
+        """Return the mean of the gradients of the classes, each drawn as (index, transform)."""
+        total = None
+        for start in range(0, len(draws), self.together):
+            group = draws[start : start + self.together]
+            batches = [transform(self.data.images(index)) for index, transform in group]
+            labels = self.data.labels_train[torch.cat([index for index, _ in group])]
+            # Classes count alike, whatever the number of their images.
+            weights = torch.cat(
+                [batch.new_full((len(batch),), 1 / len(batch)) for batch in batches]
+            )
+            grads, _ = self.real.of_weights(
+                torch.cat(batches), labels, self.precision, weights / len(draws)
+            )
+            total = torch._foreach_add(total, grads) if total else grads
+        return list(total)
+
+    def of_syn(self, images: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
+        """Return the gradient of synthetic images (N, C, H, W), as many of every class."""
+        # Never in bf16: its change moves the images. (On a GPU in TF32, unless precision is fp32.)
+        return self.syn.of_weights(images, labels, 'fp32')[0]
+
+    def to_images(self, gradients: PassGradients, direction) -> torch.Tensor:
+        """Return the gradient for stored images whose weight gradient should follow direction."""
+        image_grad = self.syn.of_images(gradients.seen.detach(), gradients.labels, direction)
+        # Back through augmentation and decoding, from what the network saw to what is stored.
+        return torch.autograd.grad(gradients.seen, gradients.image_syn, image_grad)[0]

@@ -1,0 +1,32 @@
+"""Recipes: settings that belong together. --recipe fills in the flags that are not typed.
+
+fast  the published accuracy of DC soonest (docs/time_to_accuracy.md); chosen on seed 0
+dcc   all classes at once after a warm-up (DCC, Lee et al., ICML 2022, arXiv 2202.02916)
+mda   both levels, magnitudes, ever fewer epochs (Jiang et al., arXiv 2208.00311, Ours-MDA)
+"""
+
+EVERY_IPC = None
+_CONTRAST = {'level': 'contrast', 'init': 'real'}
+_LOOPS = {1: (10, 5), 10: (10, 50), 50: (50, 10)}
+DCC = {
+    ipc: _CONTRAST | {'outer_loop': outer, 'inner_loop': inner}
+    for ipc, (outer, inner) in _LOOPS.items()
+}
+MDA = {
+    EVERY_IPC: {
+        'level': 'both',
+        'dis_metric': 'angle_magnitude',
+        'schedule': 'adaptive',
+        'momentum_net': 0.5,
+    }
+}
+FAST = {
+    1: {'level': 'inter', 'batch_real': 16, 'Iteration': 50},
+}
+
+# {recipe: {method: {images per class: {flag: value}}}}
+RECIPES = {
+    'fast': {'DC': FAST},
+    'dcc': {'DC': DCC, 'DSA': DCC},
+    'mda': {'DC': MDA, 'DSA': MDA},
+}
