@@ -16,8 +16,8 @@ from evaluation.protocol import protocol, strategy_of
 from experiment.files import write_atomic
 from experiment.flags import FLAGS, flags_of_kinds
 from experiment.result import label_of, load_result
-from experiment.run import is_running
 from report.kept import read_log
+from report.logs import images_seen, start_of, state_of
 from utils import UserError
 
 SETTINGS = tuple(name for name, flag in FLAGS.items() if flag.column)
@@ -142,20 +142,6 @@ def rows_of(folder: Path) -> list[Row]:
     return rows
 
 
-def start_of(records: list[dict], network: str) -> float | None:
-    """Return the mean accuracy in % of the sets before any step, None if it was not measured."""
-    starts = [r['accs'].get(network, []) for r in records if 'accs' in r and r['iteration'] == 0]
-    values = [value for accs in starts for value in accs]
-    stepped = any('loss' in record for record in records)
-    return rounded(100 * np.mean(values)) if values and stepped else None
-
-
-def images_seen(records: list[dict], args: dict, num_sets: int) -> int:
-    """Return how many real images a class of a set was matched with, repetitions counted."""
-    steps = args.get('outer_loop') or 1
-    return round(sum(r.get('batch_real', 0) for r in records) * steps / num_sets)
-
-
 def rounded(value: float) -> float:
     """Round to the three decimals that the file keeps."""
     return round(float(value), 3)
@@ -178,24 +164,6 @@ def collect(folder: Path) -> tuple[list[Row], list[str], list[str]]:
             continue
         rows += of_run
     return rows, unfinished, broken
-
-
-def state_of(run: Path) -> str:
-    """Return one line on an unfinished run: how far it is, and whether a process works at it."""
-    lines = (run / 'log.jsonl').read_text().splitlines()
-    records = [json.loads(line) for line in lines if line.endswith('}')]
-    iterations = [record for record in records if 'accs' not in record]
-    evaluated = [record for record in records if record.get('accs')]
-    parts = ['no iteration yet']
-    if iterations:
-        last = iterations[-1]
-        parts = [f'set {last["exp"]}, iteration {last["iteration"]}']
-        parts += [f'loss {last["loss"]:.2f}'] if 'loss' in last else []
-    if evaluated:
-        mean = 100 * np.mean(next(iter(evaluated[-1]['accs'].values())))
-        parts.append(f'{mean:.2f} % at iteration {evaluated[-1]["iteration"]}')
-    parts.append('running' if is_running(run) else 'stopped')
-    return f'{run.name}: {", ".join(parts)}'
 
 
 def read_summary(path: Path) -> list[Row]:
