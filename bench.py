@@ -3,6 +3,7 @@
     python bench.py --ipc 1 10 --method DC                       # 10 minutes on two CPU cores
     # VICO-UoE/DatasetCondensation, cloned.
     python bench.py --reference path/to/DatasetCondensation
+    python bench.py --to_accuracy --ipc 1 --seeds 1 2 3 4 5      # seconds to the published accuracy
 
 Medians after one warm-up; every contestant runs in a process of its own, as its users would run it.
 """
@@ -18,12 +19,14 @@ import torch
 
 from benchmark.contestants import reference_modules
 from benchmark.measure import QUANTITIES, measure, rates, work_of_a_step
+from benchmark.to_accuracy import contest
 from dataset.data import load_dataset
 from engine.device import fast_precision, set_up_device
 from experiment.environment import environment
 from experiment.files import write_atomic
-from experiment.flags import Parser, positive
+from experiment.flags import Parser, natural, positive
 from methods.presets import LOOPS
+from methods.recipes import RECIPES
 from utils import UserError, aligned, script
 
 COLUMNS = (
@@ -101,6 +104,12 @@ def make_parser() -> Parser:
     parser.add_argument(
         '--only_match', action='store_true', help='only the matching step, for its memory'
     )
+    group = parser.add_argument_group('the contest: seconds to the published accuracy')
+    group.add_argument('--to_accuracy', action='store_true', help='condense with a recipe')
+    group.add_argument('--recipe', default='fast', choices=RECIPES, help='default: fast')
+    group.add_argument('--seeds', nargs='+', type=natural, default=[1], help='default: 1')
+    group.add_argument('--num_eval', type=positive, default=20, help='networks (default: 20)')
+    group.add_argument('--save_path', default='results', help='folder of the runs')
     parser.add_argument('--repeats', type=positive, default=7, help='default: %(default)s')
     parser.add_argument('--dataset', default='CIFAR10', help='name or path (default: %(default)s)')
     parser.add_argument(
@@ -150,14 +159,17 @@ def main(argv=None):
         reference_modules(args.reference)
     precisions = args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])
     data = load_dataset(args.dataset, args.data_path, device=device)
+    facts = facts_of_machine(device, args)
+    print('  '.join(f'{key}={value}' for key, value in facts.items()))
+    if args.to_accuracy:
+        return contest(data, vars(args), facts)
     rate = rates(device, precisions)
     names = [f'ours {precision}' for precision in precisions]
     names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
-    facts = facts_of_machine(device, args)
-    print('  '.join(f'{key}={value}' for key, value in facts.items()))
     print('  '.join(f'{key}={value:.3g}/s' for key, value in rate.items()))
     rows = rows_of_all(args, names, data, rate, facts)
     print(f'\n{text_of(rows)}\n{args.out}')
+    return None
 
 
 if __name__ == '__main__':

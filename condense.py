@@ -51,7 +51,11 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
         # One set after the other: each draws from random streams of its own.
         progress = saved or Progress()
         while progress.exp < args.num_exp:
+            started = time.monotonic()
             method = build(method_class, data, sampler, args, progress.exp)
+            # What the start of the images takes counts as time of the first iteration.
+            if not progress.iteration and progress.method is None:
+                progress.seconds += time.monotonic() - started
             if progress.method is not None and hasattr(method, 'step'):
                 method.load_state_dict(progress.method)
             condense_one(run, progress, method, data, pool, args)

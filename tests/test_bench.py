@@ -1,13 +1,16 @@
 """The benchmark: contestants do the same work, rows follow from measurements, a small real run."""
 
 import csv
+import json
 
+import numpy as np
 import pytest
 import torch
 
 import bench
 from benchmark.contestants import REFERENCE_NAMES, Ours, Textbook, reference_modules
 from benchmark.measure import work_of_a_step
+from methods import SHELF
 from utils import UserError
 
 
@@ -83,3 +86,29 @@ def test_a_small_run(tmp_path, capsys):
     assert float(row['peak_memory_mib']) > 100 and row['dataset'] == 'Digits'
     assert row['commit'] and row['torch'] == torch.__version__
     assert 'ours fp32' in capsys.readouterr().out
+
+
+def test_the_contest_counts_condensing_alone(digits, tmp_path, monkeypatch, capsys):
+    recipe = {'model': 'MLP', 'level': 'inter', 'init': 'centres', 'Iteration': 2, 'batch_real': 4}
+    monkeypatch.setitem(SHELF.recipes['fast']['DC'], 1, recipe)
+    words = '--to_accuracy --ipc 1 --seeds 1 2 --num_eval 2 --dataset Digits --device cpu'
+    folder = ['--save_path', str(tmp_path), '--out', str(tmp_path / 'contest.csv')]
+    bench.main([*words.split(), *folder])
+    (row,) = csv.DictReader((tmp_path / 'contest.csv').open())
+    records = [
+        json.loads(line)
+        for log in tmp_path.glob('*/log.jsonl')
+        for line in log.read_text().splitlines()
+    ]
+    accs = [100 * a for r in records if r.get('iteration') == 2 and 'accs' in r
+            for a in r['accs']['MLP']]  # fmt: skip
+    seconds = [r['seconds'] for r in records if 'seconds' in r]
+    assert len(accs) == 4 and len(seconds) == 4
+    assert float(row['accuracy']) == pytest.approx(np.mean(accs))
+    assert float(row['seconds']) == pytest.approx(sum(seconds) / 2)
+    assert (row['real_images'], row['networks'], row['iterations']) == ('8', '4', '2')
+    # A second call reads what the first one made.
+    bench.main([*words.split(), *folder])
+    assert 'is finished' in capsys.readouterr().out
+    (again,) = csv.DictReader((tmp_path / 'contest.csv').open())
+    assert again['accuracy'] == row['accuracy']

@@ -1,0 +1,165 @@
+"""How far the gradient of a batch is from the gradient of its class: draws by batch size.
+
+    python -m figures.gradient_error --feature_net PCA --out gradient_error.png      # 15 minutes
+
+Nothing is condensed. Error: ‖g(batch) − g(class)‖² / ‖g(class)‖² over all weights, at a network as
+it is drawn, and after 50 epochs on 10 real images per class. Clusters are plain K-Means.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.data import Data, load_dataset
+from engine.device import set_up_device
+from engine.gradients import Gradients
+from engine.training import TrainStep, train_epoch
+from experiment.arguments import Arguments, parse
+from experiment.files import write_atomic
+from experiment.flags import COMPUTE, DATA, Parser, positive
+from features.named import ensure_named_clusters
+from figures.style import colors_of, plt, save_figure
+from methods.initial import initial_images, initial_labels
+from methods.sampling import ClusterSampler, UniformSampler
+from networks import Network, make_network
+from utils import Rng, UserError, script
+
+SIZES = (8, 16, 32, 64, 128, 256)
+FEW = 20  # clusters of the study
+IPC, EPOCHS, LR = 10, 50, 0.01  # of the training of a network, as DC's first inner loop at ipc 10
+STATES = ('as drawn', 'trained')
+COLUMNS = ('network', 'draw', 'batch', 'error', 'cosine', 'std', 'draws')
+
+
+def samplers(data: Data, args: Arguments) -> dict[str, dict]:
+    """Return {name of a draw: {batch size: sampler}}; clusters that are missing are made."""
+
+    def clustered(k, draw):
+        clusters = ensure_named_clusters(
+            data, args.cluster_path, args.feature_net, k, balanced=False, lr_net=LR,
+            batch_train=256, seed=args.seed, precision=args.precision, compile=False,
+        )  # fmt: skip
+        return ClusterSampler(data, clusters, draw)
+
+    few = {draw: clustered(FEW, draw) for draw in ('cluster', 'stratified')}
+    uniform = UniformSampler(data)
+    smallest = min(map(len, data.indices_class))
+    sizes = [size for size in SIZES if size < smallest]  # a whole class has no error
+    return {
+        'uniform': dict.fromkeys(sizes, uniform),
+        f'one of {FEW} clusters (BS)': dict.fromkeys(sizes, few['cluster']),
+        f'stratified, k {FEW}': dict.fromkeys(sizes, few['stratified']),
+        'stratified, k = batch': {size: clustered(size, 'stratified') for size in sizes},
+        'centroid, k = batch': {size: clustered(size, 'centroid') for size in sizes},
+    }
+
+
+def trained(net: Network, data: Data, rng: Rng) -> None:
+    """Train net on a few real images, as a network between two matching steps is."""
+    images, labels = initial_images(data, IPC, 'real', rng), initial_labels(data, IPC)
+    step = TrainStep(net, torch.optim.SGD(net.parameters(), LR))
+    for _ in range(EPOCHS):
+        train_epoch(step, images, labels, 256, rng)
+
+
+def gradient(passes: Gradients, data: Data, index: torch.Tensor, c: int) -> torch.Tensor:
+    """Return the gradient of the images at index, all of class c, as one vector."""
+    # Chunk after chunk, so that a whole class needs no more memory than a batch.
+    parts = index.split(1000)
+    grads = [passes.of_weights(data.images(part), c, 'fp32')[0] for part in parts]
+    weights = [len(part) / len(index) for part in parts]
+    return sum(
+        weight * torch.cat([grad.flatten() for grad in one])
+        for weight, one in zip(weights, grads, strict=True)
+    )
+
+
+def errors(
+    passes: Gradients, data: Data, draws: dict[str, dict], args: Arguments, rng: Rng
+) -> Iterator[tuple[str, int, list[tuple[float, float]]]]:
+    """Yield (draw, batch size, [(error, cosine) of every class and repetition])."""
+    classes = range(min(args.classes, data.num_classes))
+    whole = {c: gradient(passes, data, data.indices_class[c], c) for c in classes}
+    for name, by_size in draws.items():
+        # The images nearest to the centres are the same at every draw.
+        repeats = 1 if name.startswith('centroid') else args.repeats
+        for size, sampler in by_size.items():
+            pairs = []
+            for c in classes:
+                for _ in range(repeats):
+                    batch = gradient(passes, data, sampler.draw(c, size, rng), c)
+                    error = (batch - whole[c]).square().sum() / whole[c].square().sum()
+                    cosine = torch.cosine_similarity(batch, whole[c], dim=0)
+                    pairs.append((float(error), float(cosine)))
+            yield name, size, pairs
+
+
+def measure(data: Data, args: Arguments) -> list[tuple]:
+    """Return a row of COLUMNS for every network, draw and batch size."""
+    rows, draws = [], samplers(data, args)
+    for state in STATES:
+        rng = Rng(data.device, args.seed, 'gradient error')
+        shape = data.shape
+        net = make_network(args.model, shape[0], data.num_classes, shape[1:], rng.generator)
+        if state == 'trained':
+            trained(net, data, rng)
+        passes = Gradients(net, 1000, shape[1] * shape[2], compile=False)
+        for name, size, pairs in errors(passes, data, draws, args, rng):
+            mean, std = np.mean(pairs, 0), np.std(pairs, 0)
+            rows.append((state, name, size, mean[0], mean[1], std[0], len(pairs)))
+            print(f'{state:9}  {name:26} {size:4}  error {mean[0]:.4f}  cosine {mean[1]:.4f}')
+    return rows
+
+
+def draw_errors(rows: list[tuple], title: str, out: Path) -> None:
+    """Write the figure: error over batch size, a panel a network."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True, layout='constrained')
+    names = list(dict.fromkeys(row[1] for row in rows))
+    colors = colors_of(names)
+    for axis, state in zip(axes, STATES, strict=True):
+        for name in names:
+            points = [(row[2], row[3]) for row in rows if row[:2] == (state, name)]
+            axis.plot(*zip(*points, strict=True), 'o-', ms=4, color=colors[name], label=name)
+        axis.set(xscale='log', yscale='log', xlabel='batch size', title=f'network {state}')
+        axis.set_xticks(SIZES, map(str, SIZES), minor=False)
+        axis.minorticks_off()
+        axis.spines[['top', 'right']].set_visible(False)
+    axes[0].set_ylabel('relative squared error of the gradient')
+    axes[1].legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    save_figure(figure, out)
+
+
+def write_rows(rows: list[tuple], path: Path) -> None:
+    """Write the rows as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([f'{cell:.5g}' if isinstance(cell, float) else cell for cell in row])
+    write_atomic(path, text.getvalue().encode())
+
+
+@script
+def main(argv=None):
+    """Measure, and write the figure and its numbers beside it."""
+    parser = Parser(__doc__, (*DATA, *COMPUTE, 'model', 'cluster_path', 'feature_net'))
+    parser.add_argument('--classes', type=positive, default=4, help='how many (default: 4)')
+    parser.add_argument('--repeats', type=positive, default=4, help='draws of each (default: 4)')
+    parser.add_argument('--out', type=Path, required=True, help='the picture; a .csv is beside it')
+    args = parse(parser, argv, feature_net='PCA')
+    if not args.out.parent.is_dir():
+        raise UserError(f'--out {args.out}: no such folder to write a file in')
+    device = set_up_device(args.device, args.precision)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device)
+    rows = measure(data, args)
+    write_rows(rows, args.out.with_suffix('.csv'))
+    draw_errors(rows, f'{data.name}, {args.model}, clusters by {args.feature_net}', args.out)
+
+
+if __name__ == '__main__':
+    main()
