@@ -11,11 +11,18 @@ PLAIN = {name: None for name in flags_of_kinds('clusters') if FLAGS[name].column
 PLAIN |= {'draw': 'uniform', 'other': '', 'factor': 1}
 
 METHODS_TABLE, LEVELS = 'Table 1: methods', 'Gradient reduction and levels (DC, 200 iterations)'
+TIME = 'Time to accuracy: DC, all classes at once, 16 images a class, from K-Means centres'
+SMALL = 'Draws of 16 images (DC, all classes at once, 60 iterations, clusters by PCA)'
 DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}
 CLUSTERS = {'num_cluster': 20, 'layer_idx': 3, 'draw': 'cluster', 'norm': True}
 BS, BS_DSA = DC | CLUSTERS, DSA | CLUSTERS
 CHOSEN = {'Iteration': None, 'draw': None, 'protocol': 'dc'}  # real images, or means of them
 SHORT = DC | {'Iteration': 200}
+# The gradient of all classes at once, on small batches.
+TOGETHER = DC | {'other': 'batch_real=16 level=inter'}
+FROM_CENTRES = DC | {'other': 'batch_real=16 init=centres level=inter'}
+NAMED = {'draw': 'stratified', 'layer_idx': 1, 'norm': False}  # clusters by features of a name
+NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
 CORESETS = ('random', 'mean', 'herding', 'kcenter', 'kmeans', 'forgetting')
 ITERATIONS = {'DM': 20000} | dict.fromkeys(CORESETS)
@@ -51,6 +58,18 @@ TABLES = {
             ('reduce', 'mask'),
         )
     },
+    TIME: {
+        '40 iterations (--recipe fast)': FROM_CENTRES | {'Iteration': 40},
+        '160 iterations': FROM_CENTRES | {'Iteration': 160},
+        '2 x 2 tiles, no steps': FROM_CENTRES | {'Iteration': 0, 'factor': 2},
+        '2 x 2 tiles, 160 iterations (--recipe tiles)': FROM_CENTRES
+        | {'Iteration': 160, 'factor': 2},
+    },
+    SMALL: {
+        'uniform': TOGETHER | {'Iteration': 60},
+        'of one of 20 clusters (BS)': NAMED | {'draw': 'cluster', 'num_cluster': 20},
+        'one of each of 16 clusters': NAMED | {'num_cluster': 16},
+    },
     'Number of clusters (layer 3)': {f'k {k}': BS | {'num_cluster': k} for k in (5, 10, 15, 20, 25)}
     | {
         f'DC, batches as large as of k {k}': BS | {'draw': 'equal', 'num_cluster': k}
@@ -62,7 +81,7 @@ TABLES = {
 
 def ipcs_of(title: str) -> tuple[int, ...]:
     """Return the columns of a table."""
-    return IPCS[:1] if title == LEVELS else IPCS
+    return IPCS[:1] if title in (LEVELS, TIME, SMALL) else IPCS
 
 
 def is_clustered(cell: dict) -> bool:
@@ -75,7 +94,7 @@ def comparisons() -> dict[str, tuple[dict, dict]]:
     found = {}
     for title, cells in TABLES.items():
         for label, cell in cells.items():
-            if is_clustered(cell) and cell not in [bs for bs, _ in found.values()]:
+            if title != SMALL and is_clustered(cell) and cell not in [b for b, _ in found.values()]:
                 text = label if title == METHODS_TABLE else f'BS ({label})'
                 base = cell['method']
                 found[f'{text} - {base}'] = cell, TABLES[METHODS_TABLE][base]

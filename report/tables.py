@@ -95,12 +95,14 @@ def command_of(cell: dict, ipc: int, study: dict = STUDY) -> str:
     iterations = cell.get('Iteration', study['Iteration'])
     if iterations != usual_iterations(method):
         words.append(f'--Iteration {iterations}')
+    words += [f'--factor {cell["factor"]}'] if cell.get('factor', 1) != 1 else []
     if not is_clustered(cell) or method != 'DC':
         words.append(f'--method {method}')
     if 'num_cluster' in cell:
         words += [f'--layer_idx {cell["layer_idx"]}', f'--num_cluster {cell["num_cluster"]}']
     words.append(f'--ipc {ipc}')
     words += [f'--draw {draw}'] if draw not in (None, 'uniform', 'cluster') else []
+    words += ['--no-norm'] if cell.get('norm') is False else []
     words += ['--num_exp 1'] if draw is None else []
     words += [f'--{part.replace("=", " ")}' for part in cell.get('other', '').split()]
     return f'python {"main_BS.py" if is_clustered(cell) else "main.py"} {" ".join(words)}'

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The contest: seconds of condensing until DC's published accuracy (28.3 ± 0.5 % at ipc 1).
+#   bash runs/speedrun.sh                                          # two CPU cores: an hour
+#   REFERENCE=path/to/DatasetCondensation bash runs/speedrun.sh    # beside the public reference
+# The recipes fix their iterations beforehand. Evaluation takes most of the hour and is not timed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python}
+reference=${REFERENCE:+--reference $REFERENCE}
+contest="--to_accuracy --dataset CIFAR10 --ipc 1 --seeds 1 2 3 4 5"
+$python bench.py $contest --recipe fast $reference --out results/speedrun_fast.csv
+$python bench.py $contest --recipe tiles $reference --out results/speedrun_tiles.csv
