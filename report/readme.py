@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from report.cells import IPCS, LEVELS, METHODS_TABLE, PLAIN, STUDY, TABLES
+from report.cells import IPCS, LEVELS, METHODS_TABLE, PLAIN, STUDY, TABLES, TIME
 from report.summary import Row
 from report.tables import cell_text, lines_of, matching, paper_of, paper_text, pooled
 
@@ -27,6 +27,8 @@ FIRST = (
     Line('DC', METHODS_TABLE, 'DC'),
     Line('DSA', METHODS_TABLE, 'DSA'),
     Line('DC, all classes at once, 200 iterations', LEVELS, 'inter'),
+    Line('DC, `--recipe fast`', TIME, '60 iterations (--recipe fast)'),
+    Line('DC, `--recipe tiles`', TIME, '160 iterations on 2 x 2 tiles (--recipe tiles)'),
     Line('random images', METHODS_TABLE, 'random real images', 10),
     Line('DM, 1000 iterations', DISTRIBUTION, 'DM (1000 iterations)', 10),
 )
