@@ -15,7 +15,7 @@ from dataset.data import Data, load_dataset
 from dataset.readers import dsa_strategy
 from engine.device import set_up_device
 from evaluation.evaluate import evaluate, print_plan
-from evaluation.protocol import check_pool, eval_pool
+from evaluation.protocol import check_pool, eval_pool, strategy_of
 from experiment.arguments import Arguments, num_images, parse, run_name
 from experiment.compiling import settle_compile
 from experiment.files import file_hash
@@ -57,7 +57,7 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
         raise UserError(
             f'{path} was condensed from {condensed_from}; pass --dataset {condensed_from}'
         )
-    own = 'dsa' if made_by.get('dsa_strategy', 'None') != 'None' else 'dc'
+    own = 'dc' if strategy_of(made_by | {'dataset': args.dataset}) == 'None' else 'dsa'
     head = f'eval_{path.stem}_{file_hash(path)[:8]}'
     factor = made_by.get('factor') or 1
     args = args.replaced(
@@ -121,7 +121,7 @@ def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
 
 def make_parser() -> Parser:
     """Return the parser of this script's flags."""
-    parser = Parser(__doc__, (*EVERY_RUN, 'protocol'))
+    parser = Parser(__doc__, EVERY_RUN)
     parser.add_argument(
         '--synset', required=True, nargs='+', metavar='FILE', help='files; or the word random'
     )

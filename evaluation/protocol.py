@@ -9,7 +9,7 @@ epoch: docs/protocol.md.
 import torch
 
 from dataset.data import Data
-from dataset.readers import DATASETS
+from dataset.readers import DATASETS, dsa_strategy
 from networks import make_network
 from utils import UserError
 
@@ -73,5 +73,8 @@ def protocol(model: str, dataset: str, strategy: str, epochs: int | None) -> dic
 
 
 def strategy_of(args: dict) -> str:
-    """Return the DSA strategy with which a run's sets are evaluated: the method's, if any."""
-    return args.get('dsa_strategy', 'None')
+    """Return the DSA strategy with which a run's sets are evaluated: --protocol's, or its own."""
+    own, asked = args.get('dsa_strategy', 'None'), args.get('protocol')
+    if asked == 'dc':
+        return 'None'
+    return dsa_strategy(args['dataset']) if asked == 'dsa' and own == 'None' else own

@@ -184,6 +184,7 @@ DATA = 'dataset', 'data_path', 'im_size'
 COMPUTE = 'seed', 'device', 'precision'
 EVALUATION = (
     'model', 'lr_net', 'batch_train', 'eval_mode', 'num_exp', 'num_eval', 'epoch_eval_train',
+    'protocol',
 )  # fmt: skip
 RUN = 'save_path', 'compile', 'tensorboard'
 CLUSTERS = 'cluster_path', 'layer_idx', 'num_cluster', 'norm', 'extractor', 'extractor_epochs'

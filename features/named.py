@@ -9,6 +9,7 @@ epochs on all images.
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from dataset.data import Data
 from experiment.files import making
@@ -21,20 +22,26 @@ from features.clusters import (
 )
 from features.trained import trained_features
 
-COMPONENTS = 64  # of the pixels
+COMPONENTS, PIXELS = 64, 32  # components; of images of at most so many pixels a side
 
 
 def pixel_components(data: Data, num: int = COMPONENTS) -> torch.Tensor:
-    """Return the first principal components (N, num) of the training images, in float32."""
-    # The covariance is as small as an image: memory does not grow with the data.
-    parts = [
-        data.normalise(part).flatten(1).double().cpu() for part in data.pixels_train.split(2000)
-    ]
-    total = sum(len(part) for part in parts)
-    mean = sum(part.sum(0) for part in parts) / total
-    covariance = sum((part - mean).T @ (part - mean) for part in parts) / total
+    """Return the first principal components (N, num) of the training images, in float32.
+
+    Images above 32 pixels a side are shrunk first. Memory does not grow with their number.
+    """
+    size = [min(side, PIXELS) for side in data.shape[1:]]
+
+    def parts():
+        for pixels in data.pixels_train.split(1000):
+            images = F.adaptive_avg_pool2d(data.normalise(pixels), size)
+            yield images.flatten(1).double().cpu()
+
+    total = len(data.pixels_train)
+    mean = sum(part.sum(0) for part in parts()) / total
+    covariance = sum((part - mean).T @ (part - mean) for part in parts()) / total
     directions = torch.linalg.eigh(covariance)[1][:, -num:]
-    return torch.cat([(part - mean) @ directions for part in parts]).float()
+    return torch.cat([((part - mean) @ directions).float() for part in parts()])
 
 
 def named_features(

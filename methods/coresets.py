@@ -76,7 +76,7 @@ class Coreset:
     def __init__(self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng):
         tiles = Tiles(factor, data.shape)
         self.data, self.num, self.rng = data, ipc * factor**2, rng  # of a class
-        check_ipc(data, self.num)
+        check_ipc(data, ipc, factor)
         index = torch.cat([self.choose(c, members) for c, members in enumerate(data.indices_class)])
         images = tiles.encode(data.images(index))
         self.stored = images, initial_labels(data, ipc)

@@ -8,12 +8,13 @@ from methods.sampling import UniformSampler
 from utils import Rng, UserError
 
 
-def check_ipc(data: Data, ipc: int) -> None:
-    """Raise UserError if a class has fewer than ipc images to choose from (with tiles: more)."""
-    smallest = min(len(members) for members in data.indices_class)
-    if ipc > smallest:
+def check_ipc(data: Data, ipc: int, factor: int = 1) -> None:
+    """Raise UserError if a class has too few images to choose ipc, or ipc x factor², from."""
+    smallest, needed = min(len(members) for members in data.indices_class), ipc * factor**2
+    if needed > smallest:
+        what = f'--ipc {ipc}' if factor == 1 else f'--ipc {ipc} x {factor}² tiles'
         raise UserError(
-            f'--ipc {ipc} is more than the smallest class of {data.name} has ({smallest} images)'
+            f'{what} is more than the smallest class of {data.name} has ({smallest} images)'
         )
 
 

@@ -6,7 +6,8 @@ import torch
 
 import main
 from experiment.result import load_result
-from methods.initial import initial_images
+from methods.coresets import Coreset
+from methods.initial import class_centres, initial_images
 from methods.parameterisation import Tiles
 from networks import make_network
 from utils import Rng, UserError
@@ -86,6 +87,22 @@ def test_a_mix_needs_a_factor_and_enough_images(digits):
         initial_images(digits, 2, 'mix', Rng('cpu', 0), Tiles(1, digits.shape))
     with pytest.raises(UserError, match='needs 160 images'):
         initial_images(digits, 40, 'mix', Rng('cpu', 0), Tiles(2, digits.shape))
+    with pytest.raises(UserError, match='--ipc 40 x 2² tiles is more'):
+        Coreset(digits, None, ipc=40, factor=2, rng=Rng('cpu', 0))
+
+
+def test_centres_are_the_class_mean_or_means_of_groups(digits):
+    mean = initial_images(digits, 1, 'centres', Rng('cpu', 0))
+    expected = torch.stack([digits.images(index).mean(0) for index in digits.indices_class])
+    assert torch.allclose(mean, expected)
+    rngs = [Rng('cpu', seed) for seed in (0, 0)]
+    centres, again = (class_centres(digits, 3, 4, rng) for rng in rngs)
+    assert centres.shape == (4, 1, 8, 8) and torch.equal(centres, again)
+    # K-Means: every centre is the mean of the images that are nearest to it.
+    images = digits.images(digits.indices_class[3])
+    nearest = torch.cdist(images.flatten(1), centres.flatten(1)).argmin(1)
+    for number, centre in enumerate(centres):
+        assert torch.allclose(images[nearest == number].mean(0), centre, atol=1e-3)
 
 
 @pytest.mark.parametrize('method', ['DC', 'DM', 'random'])

@@ -7,7 +7,7 @@ from torch import nn
 from engine.training import TrainStep, train_epoch, train_on_set
 from engine.training import test_accuracy as accuracy_on_test
 from evaluation.evaluate import evaluate_network, networks_left
-from evaluation.protocol import eval_pool, protocol
+from evaluation.protocol import eval_pool, protocol, strategy_of
 from networks import make_network
 from utils import Rng
 
@@ -111,3 +111,17 @@ def test_protocols():
 def test_networks_left_skips_what_is_done():
     accs = {'A': [0.1, 0.2], 'B': []}
     assert list(networks_left(('A', 'B'), 2, accs)) == [('B', 0), ('B', 1)]
+
+
+@pytest.mark.parametrize(
+    ('args', 'expected'),
+    [
+        ({}, 'None'),
+        ({'dsa_strategy': 'flip'}, 'flip'),
+        ({'dsa_strategy': 'flip', 'protocol': 'dc'}, 'None'),
+        ({'dsa_strategy': 'flip', 'protocol': 'dsa'}, 'flip'),
+        ({'protocol': 'dsa'}, 'color_crop_cutout_scale_rotate'),
+    ],
+)
+def test_a_typed_protocol_decides_how_sets_are_evaluated(args, expected):
+    assert strategy_of({'dataset': 'MNIST'} | args) == expected
