@@ -3,7 +3,7 @@
     python bench.py --ipc 1 10 --method DC                       # 10 minutes on two CPU cores
     # VICO-UoE/DatasetCondensation, cloned.
     python bench.py --reference path/to/DatasetCondensation
-    python bench.py --to_accuracy --ipc 1 --seeds 1 2 3 4 5      # seconds to the published accuracy
+    python bench.py --to_accuracy --ipc 1 --seeds 1 2 3 4 5     # seconds to the published accuracy
 
 Medians after one warm-up; every contestant runs in a process of its own, as its users would run it.
 """
@@ -150,6 +150,8 @@ def rows_of_all(args, names: list[str], data, rate: dict, facts: dict) -> list[d
 def main(argv=None):
     """Measure the contestants; print and write a row for each."""
     args = make_parser().parse_args(argv)
+    if args.to_accuracy and (args.method != ['DC'] or args.precision or args.only_match):
+        raise UserError('--to_accuracy runs a recipe: no --method, --precision or --only_match')
     device = set_up_device(args.device, 'fp32')
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -159,10 +161,10 @@ def main(argv=None):
         reference_modules(args.reference)
     precisions = args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])
     data = load_dataset(args.dataset, args.data_path, device=device)
+    if args.to_accuracy:
+        return contest(data, vars(args), environment(device) | {'dataset': args.dataset})
     facts = facts_of_machine(device, args)
     print('  '.join(f'{key}={value}' for key, value in facts.items()))
-    if args.to_accuracy:
-        return contest(data, vars(args), facts)
     rate = rates(device, precisions)
     names = [f'ours {precision}' for precision in precisions]
     names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)

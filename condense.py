@@ -40,7 +40,8 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
     pool = eval_pool(args.eval_mode, args.model)
     check_pool(pool, data, num_images(vars(args)), args.batch_train)
     args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
-    build(method_class, data, sampler, args, exp=0)
+    started = time.monotonic()
+    method, start_seconds = build(method_class, data, sampler, args, 0), time.monotonic() - started
 
     with Run(args, data) as run:
         saved = run.resume()
@@ -51,12 +52,14 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
         # One set after the other: each draws from random streams of its own.
         progress = saved or Progress()
         while progress.exp < args.num_exp:
-            started = time.monotonic()
-            method = build(method_class, data, sampler, args, progress.exp)
+            if progress.exp:
+                started = time.monotonic()
+                method = build(method_class, data, sampler, args, progress.exp)
+                start_seconds = time.monotonic() - started
             # What the start of the images takes counts as time of the first iteration.
-            if not progress.iteration and progress.method is None:
-                progress.seconds += time.monotonic() - started
-            if progress.method is not None and hasattr(method, 'step'):
+            if progress.method is None:
+                progress.seconds += start_seconds
+            elif hasattr(method, 'step'):
                 method.load_state_dict(progress.method)
             condense_one(run, progress, method, data, pool, args)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from dataset.data import Data, load_dataset
-from dataset.readers import dsa_strategy
 from engine.device import set_up_device
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool, strategy_of
@@ -57,13 +56,17 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
         raise UserError(
             f'{path} was condensed from {condensed_from}; pass --dataset {condensed_from}'
         )
-    own = 'dc' if strategy_of(made_by | {'dataset': args.dataset}) == 'None' else 'dsa'
+    # As the set was made, unless --protocol says otherwise.
+    made = {'dsa_strategy': made_by.get('dsa_strategy', 'None'), 'dataset': args.dataset}
+    strategy = strategy_of(made | {'protocol': args.protocol or made_by.get('protocol')})
     head = f'eval_{path.stem}_{file_hash(path)[:8]}'
     factor = made_by.get('factor') or 1
     args = args.replaced(
         ipc=len(sets[0][1]) // (data.num_classes * factor**2),
         factor=factor,
-        protocol=args.protocol or own,
+        stored=result.get('stored', [])[: args.num_exp],
+        protocol='dc' if strategy == 'None' else 'dsa',
+        dsa_strategy=strategy,
         run_name=run_name(head, vars(args), args.changed, ipc=False),
         num_exp=len(sets),
         made_by=made_by,
@@ -79,11 +82,13 @@ def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
     if synset == 'random':
         name = run_name('random', vars(args), args.changed)
         sets = random_sets(data, args)
-        args = args.replaced(protocol=args.protocol or 'dc', run_name=name)
+        strategy = strategy_of(vars(args))
+        args = args.replaced(
+            protocol=args.protocol or 'dc', dsa_strategy=strategy, run_name=name, stored=[]
+        )
     else:
         sets, args = stored_sets(Path(synset), data, args)
-    strategy = dsa_strategy(args.dataset) if args.protocol == 'dsa' else 'None'
-    return sets, args.replaced(dsa_strategy=strategy, synset=synset, csv=None)
+    return sets, args.replaced(synset=synset, csv=None)
 
 
 def is_evaluation(synset: str) -> bool:
@@ -96,6 +101,9 @@ def is_evaluation(synset: str) -> bool:
 
 def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
     """Evaluate every set in a run folder of its own, resumable; return the result file."""
+    # What tiles are decoded from goes into the result, not into the arguments.
+    stored = args.stored
+    args = Arguments(**{name: value for name, value in vars(args).items() if name != 'stored'})
     result_path = result_of(args, Path(args.synset).stem, data)
     if is_finished(result_path, data):
         report_finished(result_path)
@@ -114,6 +122,7 @@ def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
             run.log({key: getattr(progress, key) for key in keys})
             progress.next_set()
             run.checkpoint(progress)
+        progress.stored = [list(pair) for pair in stored]
         progress.sets = [[part.cpu() for part in pair] for pair in sets]
         save_result(run, result_path, data, progress)
         return result_path

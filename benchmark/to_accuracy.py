@@ -7,57 +7,71 @@ same call, an iteration of its own settings, times the iterations of the paper.
 
 import csv
 import io
+import json
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median, pstdev
 
 from benchmark.measure import measure
 from condense import condense
 from dataset.data import Data
-from experiment.arguments import parse_condensing
+from engine.device import set_up_device
+from experiment.arguments import Arguments, parse_condensing
+from experiment.environment import environment
 from experiment.files import write_atomic
 from methods import METHODS, SHELF
 from methods.presets import LOOPS
 from methods.sampling import make_sampler
 from report.kept import read_log
-from report.logs import images_seen
+from report.logs import images_seen, start_of
 from report.tables import paper_of, paper_text, published
 from utils import UserError, aligned
 
 COLUMNS = (
-    'ipc', 'factor', 'iterations', 'real_images', 'seeds', 'networks', 'accuracy', 'std', 'start',
-    'seconds', 'published', 'reference_iteration', 'reference_hours', 'times',
+    'recipe', 'ipc', 'factor', 'iterations', 'precision', 'compile', 'real_images', 'seeds',
+    'networks', 'accuracy', 'std', 'start', 'seconds', 'published', 'reference_iteration',
+    'reference_hours', 'times',
 )  # fmt: skip
 ITERATIONS = 1000  # of the paper
 PAPERS = Path(__file__).parents[1] / 'docs' / 'published.csv'
 
 
-def contest_row(data: Data, ipc: int, options: dict) -> dict:
-    """Condense with the recipe for every seed; return what it gave, all networks together."""
+def arguments_of(ipc: int, seed: int, options: dict) -> Arguments:
+    """Return the arguments of main.py with the recipe."""
+    words = ['--recipe', options['recipe'], '--ipc', ipc, '--seed', seed, '--num_exp', 1]
+    names = 'num_eval', 'dataset', 'data_path', 'save_path', 'device'
+    words += [word for name in names for word in (f'--{name}', options[name])]
+    return parse_condensing('', [*map(str, words)], SHELF, draw='uniform')
+
+
+def contest_row(data: Data, runs: list[Arguments]) -> dict:
+    """Condense with the recipe for every seed; return what it gave, all networks together.
+
+    Raises UserError if a run was made on another machine.
+    """
     accs, seconds, starts, seen = [], [], [], []
-    for seed in options['seeds']:
-        words = ['--recipe', options['recipe'], '--ipc', ipc, '--seed', seed, '--num_exp', 1]
-        words += ['--num_eval', options['num_eval'], '--dataset', options['dataset']]
-        words += ['--data_path', options['data_path'], '--save_path', options['save_path']]
-        words += ['--device', options['device']]
-        args = parse_condensing('', [*map(str, words)], SHELF, draw='uniform')
+    for args in runs:
+        set_up_device(args.device, args.precision)
         own = condense(METHODS[args.method], data, make_sampler(data, args), args)
         accs += [100 * value for values in own.values() for value in values]
-        records = read_log(Path(args.save_path) / args.run_name)
+        folder = Path(args.save_path) / args.run_name
+        environment_of = json.loads((folder / 'args.json').read_text())['environment']
+        if environment_of['device'] != environment(data.device)['device']:
+            raise UserError(
+                f'{folder} was made on {environment_of["device"]}: its seconds are not of this '
+                'machine; pass another --save_path'
+            )
+        records = read_log(folder)
         seconds.append(sum(record.get('seconds', 0) for record in records))
         seen.append(images_seen(records, vars(args), 1))
-        starts += [
-            100 * value
-            for record in records
-            if 'accs' in record and record['iteration'] == 0
-            for values in record['accs'].values()
-            for value in values
-        ]
+        starts += [start_of(records, network) for network in own]
+    starts = [start for start in starts if start is not None]
     return {
-        'ipc': ipc, 'factor': args.factor, 'iterations': args.Iteration, 'real_images': seen[0],
-        'seeds': len(seconds), 'networks': len(accs), 'accuracy': mean(accs),
-        'std': stdev(accs) if len(accs) > 1 else 0.0, 'start': mean(starts) if starts else '',
+        'recipe': args.recipe, 'ipc': args.ipc, 'factor': args.factor,
+        'iterations': args.Iteration, 'precision': args.precision, 'compile': args.compile,
+        'real_images': seen[0], 'seeds': len(seconds), 'networks': len(accs),
+        'accuracy': mean(accs), 'std': pstdev(accs), 'start': mean(starts) if starts else '',
         'seconds': median(seconds),
-        'published': paper_text(paper_of({'method': 'DC'}, ipc, published(PAPERS), data.name)),
+        'published': paper_text(paper_of({'method': 'DC'}, args.ipc, published(PAPERS), data.name)),
     }  # fmt: skip
 
 
@@ -80,10 +94,13 @@ def reference_columns(row: dict, options: dict) -> dict:
 
 def contest(data: Data, options: dict, facts: dict) -> None:
     """Run the contest for every ipc; print and write a row as it comes."""
+    # Every command is read first: a mistake must not show after an hour.
+    seeds = dict.fromkeys(options['seeds'])
+    runs = [[arguments_of(ipc, seed, options) for seed in seeds] for ipc in options['ipc']]
     rows = []
-    for ipc in options['ipc']:
-        row = contest_row(data, ipc, options)
-        if options['reference'] and ipc in LOOPS:
+    for of_ipc in runs:
+        row = contest_row(data, of_ipc)
+        if options['reference'] and row['ipc'] in LOOPS:
             row |= reference_columns(row, options)
         rows.append(row)
         write_rows(options['out'], rows, facts)

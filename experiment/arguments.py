@@ -9,7 +9,14 @@ import inspect
 import sys
 from pathlib import Path
 
-from experiment.flags import EVERY_RUN, FLAGS, Parser, default_text, flags_of_kinds
+from experiment.flags import (
+    EVERY_RUN,
+    FLAGS,
+    REPLACES,
+    Parser,
+    default_text,
+    flags_of_kinds,
+)
 from experiment.shelf import (
     UNCLUSTERED,
     Shelf,
@@ -91,6 +98,9 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     names = taken_flags(shelf, method, drawn)
     filled = recipe_settings(typed, shelf, method) | typed
     values = derived(names, filled | {'method': method, 'draw': drawn}, defaults)
+    # The protocol that fits the method anyway makes no other run.
+    own = 'dc' if values.get('dsa_strategy', 'None') == 'None' else 'dsa'
+    values['protocol'] = None if values['protocol'] == own else values['protocol']
     changed = changed_flags(values, defaults)
     name = run_name(spelled(method, drawn), values, changed)
     return Arguments(**values, command=command(argv), changed=changed, run_name=name)
@@ -157,11 +167,21 @@ def derived(names: set[str], typed: dict, defaults: dict) -> dict:
         for name, flag in FLAGS.items()
         if name in names
     }
+    for flag, useless in REPLACES.items():
+        for name in useless if values.get(flag) is not None else ():
+            if name in typed:
+                raise UserError(f'--{name} does nothing with --{flag} {values[flag]}')
+            values |= {name: None} if name in values else {}
     for name, value in values.items():  # plain values come first: functions look at them
         values[name] = value(values) if callable(value) else value
-        if values[name] is None and not FLAGS[name].optional:
+        if values[name] is None and not (FLAGS[name].optional or is_replaced(name, values)):
             raise UserError(f'--method {values["method"]} has no default for --{name}: type it')
     return values
+
+
+def is_replaced(name: str, values: dict) -> bool:
+    """Tell whether another flag makes this one useless."""
+    return any(name in REPLACES[flag] and values.get(flag) is not None for flag in REPLACES)
 
 
 def changed_flags(values: dict, defaults: dict) -> dict:
@@ -174,7 +194,7 @@ def changed_flags(values: dict, defaults: dict) -> dict:
                 plain = plain(values)
             except UserError:  # nothing can be derived here, so it was typed
                 plain = None
-        if values[name] != plain:
+        if values[name] != plain and not is_replaced(name, values):
             changed[name] = values[name]
     return dict(sorted(changed.items()))
 

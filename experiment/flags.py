@@ -179,6 +179,8 @@ FLAGS = {
     'recipe': Flag('shorthand', 'settings that belong together', metavar='NAME', optional=True),
 }  # fmt: skip
 
+# A flag that is given makes these useless.
+REPLACES = {'feature_net': ('layer_idx', 'extractor', 'extractor_epochs')}
 # What scripts take besides the flags of methods and samplers.
 DATA = 'dataset', 'data_path', 'im_size'
 COMPUTE = 'seed', 'device', 'precision'

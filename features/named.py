@@ -56,17 +56,31 @@ def named_features(
 
 
 def ensure_named_clusters(
-    data: Data, folder: str, name: str, k: int, balanced: bool, **settings
-) -> dict:
-    """Return the clusters by these features; a missing file is made. settings: named_features'."""
+    data: Data, folder: str, name: str, k: int, balanced: bool, *, lr_net: float, batch_train: int,
+    seed: int, precision: str,
+) -> dict:  # fmt: skip
+    """Return the clusters by these features; a missing file, and a missing network, are made.
+
+    Raises UserError if a class has fewer than k images, or for a stale file.
+    """
     check_k(data, k)
     if balanced:
         check_package()
-    path = cluster_path(folder, data, k, name, balanced)
-    with making(path) as missing:
-        if missing:
-            print(f'{path} is missing: making it')
-            features = named_features(data, name, folder, **settings)
-            facts = {'features': name, 'data': data.fingerprint} | settings
-            make_clusters(data, features, path, k=k, layer=name, balanced=balanced, facts=facts)
-    return read_clusters(Path(path), data)
+    # What decides the features is in the name, as in the name of the network's own file.
+    settings = {'lr': lr_net, 'batch': batch_train, 'seed': seed, 'precision': precision}
+    if name == 'PCA':
+        settings = {}
+    parts = [f'{key}{value}' for key, value in settings.items()]
+    path = Path(cluster_path(folder, data, k, '_'.join([name, *parts]), balanced))
+    if not path.exists():
+        print(f'{path} is missing: making it')
+        # Before the folder is locked: a network that is missing locks it as well.
+        features = named_features(
+            data, name, folder, lr_net=lr_net, batch_train=batch_train, seed=seed,
+            precision=precision, compile=False,
+        )  # fmt: skip
+        facts = {'features': name, 'data': data.fingerprint} | settings
+        with making(path) as missing:
+            if missing:
+                make_clusters(data, features, path, k=k, layer=name, balanced=balanced, facts=facts)
+    return read_clusters(path, data)

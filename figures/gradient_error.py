@@ -41,7 +41,7 @@ def samplers(data: Data, args: Arguments) -> dict[str, dict]:
     def clustered(k, draw):
         clusters = ensure_named_clusters(
             data, args.cluster_path, args.feature_net, k, balanced=False, lr_net=LR,
-            batch_train=256, seed=args.seed, precision=args.precision, compile=False,
+            batch_train=256, seed=args.seed, precision=args.precision,
         )  # fmt: skip
         return ClusterSampler(data, clusters, draw)
 

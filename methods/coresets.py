@@ -97,6 +97,8 @@ class FeatureCoreset(Coreset):
         extractor: str | None, extractor_epochs: int | None, feature_net: str | None,
         lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
     ):  # fmt: skip
+        # Mistakes show before a network is trained.
+        Tiles(factor, data.shape), check_ipc(data, ipc, factor)
         if feature_net:
             self.features = named_features(
                 data, feature_net, cluster_path, lr_net=lr_net, batch_train=batch_train, seed=seed,
@@ -139,6 +141,7 @@ class Forgetting(Coreset):
         self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng, cluster_path: str,
         model: str, lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
     ):  # fmt: skip
+        Tiles(factor, data.shape), check_ipc(data, ipc, factor)
         settings = cluster_path, model, lr_net, batch_train, seed, precision, compile
         _, self.events = trained_on_all(data, *settings)
         super().__init__(data, sampler, ipc=ipc, factor=factor, rng=rng)

@@ -138,9 +138,10 @@ class GradientMatching:
 
         # All classes in one pass: the gradient of their mean is the mean of their gradients.
         if level == 'inter':
-            weight = weight_of(self.level, num_classes)
             gradients = self._gradients(range(num_classes))
-            direction = self._compare(gradients.grads_syn, gradients.grads_real, weight)
+            pair = gradients.grads_syn, gradients.grads_real
+            direction = self._compare(*pair, weight=num_classes)  # logged alike whatever it weighs
+            weight = weight_of(self.level, num_classes)
             self._pull(gradients, torch._foreach_mul(direction, weight))
 
         # Alone, a class moves its images at once and is forgotten: memory stays flat.

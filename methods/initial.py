@@ -32,7 +32,9 @@ def initial_images(
         return torch.randn(shape, generator=rng.generator, device=rng.generator.device)
     factor = tiles.factor if tiles else 1
     if init == 'mix' and factor == 1:
-        raise UserError('--init mix shrinks real images to tiles: it needs --factor 2 or more')
+        raise UserError(
+            '--init mix shrinks real images to tiles: it needs --factor 2 or more (DC, DSA, DM)'
+        )
     needed = ipc if init == 'real' else ipc * factor**2
     smallest = min(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
     num = len(data.indices_class[smallest])

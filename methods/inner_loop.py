@@ -38,7 +38,8 @@ class InnerLoop:
         self.optimizer = torch.optim.SGD(net.parameters(), lr_net, momentum_net)
         self.step = TrainStep(net, self.optimizer, precision, compile)
         if schedule == 'overfit':
-            generator, num = rng.generator, len(data.labels_train)
+            # A stream of its own: the schedule must not change which images a run starts from.
+            generator, num = Rng(data.device, 'probe').generator, len(data.labels_train)
             self.probe = torch.randperm(num, generator=generator, device=data.device)[:PROBE]
 
     def begin(self) -> None:
@@ -71,6 +72,8 @@ class InnerLoop:
 
     @torch.no_grad()
     def _probe_loss(self):
+        # In one mode, which leaves the statistics of batch norm alone; an epoch sets it back.
+        self.net.eval()
         images, labels = self.data.images(self.probe), self.data.labels_train[self.probe]
         return float(loss(self.net, images, labels, None, self.precision))
 

@@ -16,8 +16,8 @@ from utils import UserError
 class Tiles:
     """Tiles of stored images: factor a side, of images (C, H, W) = shape that net sees.
 
-    Raises UserError if the factor does not divide a side, or if the tiles are smaller than the
-    network pools: such a tile has no pixel for each of its features.
+    Raises UserError if the factor does not divide a side, or if net halves images by pooling so
+    often that less than a pixel of a tile is left. (Convolutions with stride are not counted.)
     """
 
     def __init__(self, factor: int, shape: tuple[int, int, int], net: nn.Module | None = None):

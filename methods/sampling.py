@@ -117,13 +117,13 @@ DRAWS = {
 def cluster_sampler(
     data: Data, *, cluster_path: str, layer_idx: int, num_cluster: int, norm: bool, draw: str,
     mix: int | None, extractor: str | None, extractor_epochs: int | None, feature_net: str | None,
-    lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
+    lr_net: float, batch_train: int, seed: int, precision: str,
 ) -> ClusterSampler:  # fmt: skip
     """Return the sampler that the flags of the same names describe; missing clusters are made."""
     if feature_net:
         clusters = ensure_named_clusters(
             data, cluster_path, feature_net, num_cluster, norm, lr_net=lr_net,
-            batch_train=batch_train, seed=seed, precision=precision, compile=compile,
+            batch_train=batch_train, seed=seed, precision=precision,
         )  # fmt: skip
         return ClusterSampler(data, clusters, draw, mix)
     (path,) = ensure_clusters(

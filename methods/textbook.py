@@ -47,22 +47,26 @@ def match(method) -> float:
 
 def compared(method, classes: list[tuple]) -> torch.Tensor:
     """Return the loss of (synthetic, real) gradients of all classes, by the level of method."""
+    if method.level == 'intra':
+        return sum(distance(*pair) for pair in classes)
     num = len(classes)
     mean_syn, mean_real = (
         [sum(grads) / num for grads in zip(*side, strict=True)]
         for side in zip(*classes, strict=True)
     )
-    inter = distance(mean_syn, mean_real)
-    if method.level == 'inter':
-        return num * inter
     if method.level == 'centred':
         classes = [
             ([g - m for g, m in zip(syn, mean_syn, strict=True)],
              [g - m for g, m in zip(real, mean_real, strict=True)])
             for syn, real in classes
         ]  # fmt: skip
-    intra = sum(distance(*pair) for pair in classes)
-    return intra + num * inter if method.level == 'both' else intra
+        return sum(distance(*pair) for pair in classes)
+    inter = num * distance(mean_syn, mean_real)
+    if method.level == 'both':
+        return inter + sum(distance(*pair) for pair in classes)
+    if method.level != 'inter':
+        raise ValueError(f'{method.level} is a schedule of levels')
+    return inter
 
 
 def train_network(method, optimizer=None) -> None:

@@ -21,7 +21,7 @@ SHORT = DC | {'Iteration': 200}
 # The gradient of all classes at once, on small batches.
 TOGETHER = DC | {'other': 'batch_real=16 level=inter'}
 TILES = DC | {'Iteration': 160, 'factor': 2, 'other': 'batch_real=16 init=centres level=inter'}
-NAMED = {'draw': 'stratified', 'layer_idx': 1, 'norm': False}  # clusters by features of a name
+NAMED = {'draw': 'stratified', 'norm': False}  # clusters by features of a name
 NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
 CORESETS = ('random', 'mean', 'herding', 'kcenter', 'kmeans', 'forgetting')

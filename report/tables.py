@@ -99,7 +99,8 @@ def command_of(cell: dict, ipc: int, study: dict = STUDY) -> str:
     if not is_clustered(cell) or method != 'DC':
         words.append(f'--method {method}')
     if 'num_cluster' in cell:
-        words += [f'--layer_idx {cell["layer_idx"]}', f'--num_cluster {cell["num_cluster"]}']
+        words += [f'--layer_idx {cell["layer_idx"]}'] if 'layer_idx' in cell else []
+        words.append(f'--num_cluster {cell["num_cluster"]}')
     words.append(f'--ipc {ipc}')
     words += [f'--draw {draw}'] if draw not in (None, 'uniform', 'cluster') else []
     words += ['--no-norm'] if cell.get('norm') is False else []

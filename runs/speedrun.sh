@@ -6,7 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
-reference=${REFERENCE:+--reference $REFERENCE}
+reference=""
+[ -z "${REFERENCE:-}" ] || reference="--reference $REFERENCE"
 contest="--to_accuracy --dataset CIFAR10 --ipc 1 --seeds 1 2 3 4 5"
 $python bench.py $contest --recipe fast $reference --out results/speedrun_fast.csv
 $python bench.py $contest --recipe tiles $reference --out results/speedrun_tiles.csv

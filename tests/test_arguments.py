@@ -226,6 +226,13 @@ def test_a_recipe_fills_in_what_is_not_typed():
     assert arguments('--recipe dcc').run_name == typed.run_name
 
 
+def test_the_protocol_that_fits_anyway_makes_no_other_run():
+    assert arguments('--protocol dc').run_name == arguments().run_name
+    assert arguments('--method DM --protocol dsa').run_name == arguments('--method DM').run_name
+    assert 'protocol=dsa' in arguments('--protocol dsa').run_name
+    assert arguments('--draw cluster --feature_net PCA').layer_idx is None
+
+
 def test_every_recipe_holds_flags_of_its_methods_and_fits(digits):
     for recipe, by_method in SHELF.recipes.items():
         for method, by_ipc in by_method.items():
@@ -243,8 +250,9 @@ def test_every_recipe_holds_flags_of_its_methods_and_fits(digits):
         ('--method DM --recipe dcc', 'none for --method DM; it is for DC, DSA'),
         ('--recipe dcc --ipc 7', 'no settings for --ipc 7; it has for 1, 10, 50'),
         ('--recipe quick', 'invalid choice'),
+        ('--draw cluster --feature_net PCA --layer_idx 2', '--layer_idx does nothing with'),
     ],
 )
-def test_recipes_that_are_none_are_refused(line, message):
+def test_recipes_and_flags_that_do_nothing_are_refused(line, message):
     with pytest.raises(UserError, match=message):
         arguments(line)

@@ -199,12 +199,18 @@ def test_principal_components_equal_numpy(digits):
 
 def test_named_clusters_are_made_once_and_checked(digits, tmp_path, monkeypatch):
     settings = {'lr_net': 0.01, 'batch_train': 256, 'seed': 0, 'precision': 'fp32'}
-    ask = partial(
-        ensure_named_clusters, digits, tmp_path, 'PCA', 8, False, compile=False, **settings
-    )
+    ask = partial(ensure_named_clusters, digits, tmp_path, 'PCA', 8, False, **settings)
     first = ask()
     assert (tmp_path / 'class_idx_digits_k8_PCA_False.pt').exists()
     monkeypatch.setattr(named, 'pixel_components', None)
     assert ask() == first and len(first[3]) == 8
     with pytest.raises(UserError, match='more than class'):
-        ensure_named_clusters(digits, tmp_path, 'PCA', 500, False, compile=False, **settings)
+        ensure_named_clusters(digits, tmp_path, 'PCA', 500, False, **settings)
+
+
+def test_a_network_for_clusters_is_trained_by_its_settings(digits, tmp_path):
+    settings = {'batch_train': 256, 'seed': 0, 'precision': 'fp32'}
+    for lr_net in (0.01, 0.02):  # the second must not read the first one's clusters
+        ensure_named_clusters(digits, tmp_path, 'MLP', 2, False, lr_net=lr_net, **settings)
+    assert len(list(tmp_path.glob('class_idx_digits_k2_MLP_lr*.pt'))) == 2
+    assert len(list(tmp_path.glob('MLP_digits_*.pt'))) == 2
