@@ -59,7 +59,10 @@ TABLES = {
         )
     },
     TIME: {
-        '60 iterations (--recipe fast)': TOGETHER | {'Iteration': 60},
+        '60 iterations': TOGETHER | {'Iteration': 60},
+        '80 iterations': TOGETHER | {'Iteration': 80},
+        'K-Means centres on 2 x 2 tiles, no step': TILES | {'Iteration': 0},
+        '40 iterations on 2 x 2 tiles (--recipe fast)': TILES | {'Iteration': 40},
         '160 iterations on 2 x 2 tiles (--recipe tiles)': TILES,
     },
     SMALL: {
