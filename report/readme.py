@@ -21,7 +21,6 @@ DISTRIBUTION = 'Distribution matching and dataset distillation'
 FIRST = (
     Line('random images', METHODS_TABLE, 'random real images'),
     Line('class means', METHODS_TABLE, 'class means'),
-    Line('DM, 1000 iterations', DISTRIBUTION, 'DM (1000 iterations)'),
     Line('BS', METHODS_TABLE, 'BS (k 20, layer 3)'),
     Line('DC', METHODS_TABLE, 'DC'),
     Line('DSA', METHODS_TABLE, 'DSA'),
