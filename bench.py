@@ -8,8 +8,6 @@
 Medians after one warm-up; every contestant runs in a process of its own, as its users would run it.
 """
 
-import csv
-import io
 import platform
 from argparse import BooleanOptionalAction
 from pathlib import Path
@@ -18,16 +16,16 @@ from statistics import median
 import torch
 
 from benchmark.contestants import reference_modules
-from benchmark.measure import QUANTITIES, measure, rates, work_of_a_step
+from benchmark.measure import QUANTITIES, iteration_seconds, measure, rates, work_of_a_step
+from benchmark.table import text_of, write_csv
 from benchmark.to_accuracy import contest
 from dataset.data import load_dataset
 from engine.device import fast_precision, set_up_device
 from experiment.environment import environment
-from experiment.files import write_atomic
 from experiment.flags import Parser, natural, positive
 from methods.presets import LOOPS
 from methods.recipes import RECIPES
-from utils import UserError, aligned, script
+from utils import UserError, script
 
 COLUMNS = (
     'method', 'ipc', 'contestant', 'match', 'inner_epoch', 'evaluation_epoch', 'test',
@@ -56,29 +54,8 @@ def row_of(method: str, ipc: int, name: str, measured: dict, work: tuple, rate: 
     if 'evaluation_epoch' in row:
         row['evaluate_network'] = EPOCHS[method] * row['evaluation_epoch'] + row['test']
     if ipc in LOOPS and 'inner_epoch' in row:
-        outer, inner = LOOPS[ipc]
-        row['iteration'] = outer * row['match'] + (outer - 1) * inner * row['inner_epoch']
+        row['iteration'] = iteration_seconds(ipc, row['match'], row['inner_epoch'])
     return row
-
-
-def text_of(rows: list[dict]) -> str:
-    """Return rows as aligned text, numbers with three digits."""
-    cells = [COLUMNS]
-    for row in rows:
-        values = [row.get(column, '') for column in COLUMNS]
-        cells.append(
-            [f'{value:.3g}' if isinstance(value, float) else str(value) for value in values]
-        )
-    return aligned(cells)
-
-
-def write_csv(path: Path, rows: list[dict], facts: dict) -> None:
-    """Write rows to path, every one with the facts of the machine and the versions."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *facts])
-    writer.writeheader()
-    writer.writerows(row | facts for row in rows)
-    write_atomic(path, text.getvalue().encode())
 
 
 def make_parser() -> Parser:
@@ -141,8 +118,8 @@ def rows_of_all(args, names: list[str], data, rate: dict, facts: dict) -> list[d
                 except RuntimeError as error:
                     raise UserError(str(error)) from None
                 rows.append(row_of(method, ipc, name, measured, work, rate))
-                write_csv(args.out, rows, facts)
-                print(text_of(rows).splitlines()[-1], flush=True)
+                write_csv(args.out, COLUMNS, rows, facts)
+                print(text_of(COLUMNS, rows).splitlines()[-1], flush=True)
     return rows
 
 
@@ -170,7 +147,7 @@ def main(argv=None):
     names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
     print('  '.join(f'{key}={value:.3g}/s' for key, value in rate.items()))
     rows = rows_of_all(args, names, data, rate, facts)
-    print(f'\n{text_of(rows)}\n{args.out}')
+    print(f'\n{text_of(COLUMNS, rows)}\n{args.out}')
     return None
 
 

@@ -12,6 +12,7 @@ from benchmark.contestants import Ours, Reference, Textbook
 from dataset.data import Data, load_dataset
 from engine.device import peak_memory, set_up_device
 from experiment.compiling import forward_operations
+from methods.presets import LOOPS
 from networks import make_network
 from utils import silence
 
@@ -69,6 +70,12 @@ def measure(name: str, method: str, ipc: int, options: dict) -> dict:
         raise RuntimeError(f'measuring {name}, {method}, ipc {ipc} failed; see above') from None
     finally:
         process.join()
+
+
+def iteration_seconds(ipc: int, match: float, inner_epoch: float) -> float:
+    """Return the seconds of an iteration with the published loops, from those of its parts."""
+    outer, inner = LOOPS[ipc]
+    return outer * match + (outer - 1) * inner * inner_epoch
 
 
 def rates(device: torch.device, precisions) -> dict[str, float]:

@@ -5,26 +5,23 @@ of condensing, the start of the images included, evaluation apart. The reference
 same call, an iteration of its own settings, times the iterations of the paper.
 """
 
-import csv
-import io
 import json
 from pathlib import Path
 from statistics import mean, median, pstdev
 
-from benchmark.measure import measure
+from benchmark.measure import iteration_seconds, measure
+from benchmark.table import text_of, write_csv
 from condense import condense
 from dataset.data import Data
 from engine.device import set_up_device
 from experiment.arguments import Arguments, parse_condensing
-from experiment.environment import environment
-from experiment.files import write_atomic
 from methods import METHODS, SHELF
 from methods.presets import LOOPS
 from methods.sampling import make_sampler
 from report.kept import read_log
 from report.logs import images_seen, start_of
 from report.tables import paper_of, paper_text, published
-from utils import UserError, aligned
+from utils import UserError
 
 COLUMNS = (
     'recipe', 'ipc', 'factor', 'iterations', 'precision', 'compile', 'real_images', 'seeds',
@@ -43,22 +40,22 @@ def arguments_of(ipc: int, seed: int, options: dict) -> Arguments:
     return parse_condensing('', [*map(str, words)], SHELF, draw='uniform')
 
 
-def contest_row(data: Data, runs: list[Arguments]) -> dict:
+def contest_row(data: Data, runs: list[Arguments], device: str) -> dict:
     """Condense with the recipe for every seed; return what it gave, all networks together.
 
-    Raises UserError if a run was made on another machine.
+    device: what this machine's is called. Raises UserError if a run was made on another.
     """
     accs, seconds, starts, seen = [], [], [], []
+    set_up_device(runs[0].device, runs[0].precision)
     for args in runs:
-        set_up_device(args.device, args.precision)
         own = condense(METHODS[args.method], data, make_sampler(data, args), args)
         accs += [100 * value for values in own.values() for value in values]
         folder = Path(args.save_path) / args.run_name
-        environment_of = json.loads((folder / 'args.json').read_text())['environment']
-        if environment_of['device'] != environment(data.device)['device']:
+        made_on = json.loads((folder / 'args.json').read_text())['environment']['device']
+        if made_on != device:
             raise UserError(
-                f'{folder} was made on {environment_of["device"]}: its seconds are not of this '
-                'machine; pass another --save_path'
+                f'{folder} was made on {made_on}: its seconds are not of this machine; '
+                'pass another --save_path'
             )
         records = read_log(folder)
         seconds.append(sum(record.get('seconds', 0) for record in records))
@@ -83,8 +80,7 @@ def reference_columns(row: dict, options: dict) -> dict:
     except RuntimeError as error:
         raise UserError(str(error)) from None
     match, epoch = (median(measured[key]['seconds']) for key in options['quantities'])
-    outer, inner = LOOPS[row['ipc']]
-    iteration = outer * match + (outer - 1) * inner * epoch
+    iteration = iteration_seconds(row['ipc'], match, epoch)
     return {
         'reference_iteration': iteration,
         'reference_hours': ITERATIONS * iteration / 3600,
@@ -99,27 +95,9 @@ def contest(data: Data, options: dict, facts: dict) -> None:
     runs = [[arguments_of(ipc, seed, options) for seed in seeds] for ipc in options['ipc']]
     rows = []
     for of_ipc in runs:
-        row = contest_row(data, of_ipc)
+        row = contest_row(data, of_ipc, facts['device'])
         if options['reference'] and row['ipc'] in LOOPS:
             row |= reference_columns(row, options)
         rows.append(row)
-        write_rows(options['out'], rows, facts)
-        print(text_of(rows))
-
-
-def text_of(rows: list[dict]) -> str:
-    """Return rows as aligned text, numbers with three digits."""
-    cells = [COLUMNS]
-    for row in rows:
-        values = [row.get(column, '') for column in COLUMNS]
-        cells.append([f'{v:.3g}' if isinstance(v, float) else str(v) for v in values])
-    return aligned(cells)
-
-
-def write_rows(path: Path, rows: list[dict], facts: dict) -> None:
-    """Write rows to path, every one with the facts of the machine and the versions."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *facts])
-    writer.writeheader()
-    writer.writerows(row | facts for row in rows)
-    write_atomic(path, text.getvalue().encode())
+        write_csv(options['out'], COLUMNS, rows, facts)
+        print(text_of(COLUMNS, rows))

@@ -1,4 +1,4 @@
-"""Clusters by features that need no extractor, so that they cost minutes or less.
+"""Clusters by features that need no extractor.
 
 PCA: principal components of the pixels. The name of a network: its penultimate features, after ten
 epochs on all images.

@@ -1,6 +1,6 @@
 """How far the gradient of a batch is from the gradient of its class: draws by batch size.
 
-    python -m figures.gradient_error --feature_net PCA --out gradient_error.png      # 15 minutes
+    python -m figures.gradient_error --feature_net PCA --out gradient_error.png      # 22 minutes
 
 Nothing is condensed. Error: ‖g(batch) − g(class)‖² / ‖g(class)‖² over all weights, at a network as
 it is drawn, and after 50 epochs on 10 real images per class. Clusters are plain K-Means.

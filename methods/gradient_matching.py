@@ -188,7 +188,7 @@ class GradientMatching:
         both = (grads_real, grads_syn)
         norms = [grad.norm() for grads in both for grad in grads if grad.ndim > 1]
         self.totals[1:] += len(classes) * torch.stack(norms)
-        return PassGradients(rows, image_syn, seen, labels, grads_real, grads_syn)
+        return PassGradients(passes, rows, image_syn, seen, labels, grads_real, grads_syn)
 
     def _compare(self, grads_syn, grads_real, weight=1):
         """Return the distance's derivative for the synthetic gradient; log weight x distance."""
@@ -200,8 +200,7 @@ class GradientMatching:
 
     def _pull(self, gradients, direction):
         """Write the gradient of a pass's stored images, whose gradient should follow direction."""
-        passes = self.passes[1 if len(gradients.image_syn) == self.ipc else self.data.num_classes]
-        self.image_syn.grad[gradients.rows] = passes.to_images(gradients, direction)
+        self.image_syn.grad[gradients.rows] = gradients.passes.to_images(gradients, direction)
 
     def train_network(self):
         """Train the network on the synthetic images, as the schedule says."""

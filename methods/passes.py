@@ -15,6 +15,7 @@ from engine.gradients import Gradients, largest_chunk
 class PassGradients(NamedTuple):
     """What a matching step knows of the classes of a pass before their images move."""
 
+    passes: 'Passes'
     rows: slice  # of the stored images
     image_syn: torch.Tensor  # (I', C, H, W), stored
     seen: torch.Tensor  # (I' f², C, H, W), decoded and augmented
@@ -33,7 +34,7 @@ class Passes:
         self, net, data: Data, num_classes: int, batch_real: int, num_syn: int, precision: str,
         compile: bool,
     ):  # fmt: skip
-        self.data, self.num_classes, self.precision = data, num_classes, precision
+        self.data, self.precision = data, precision
         pixels = data.shape[1] * data.shape[2]
         self.together = min(num_classes, max(1, largest_chunk(net, pixels) // batch_real))
         self.real = Gradients(net, batch_real * self.together, pixels, compile)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The contest: seconds of condensing until DC's published accuracy (28.3 ± 0.5 % at ipc 1).
-#   bash runs/speedrun.sh                                          # two CPU cores: an hour
+#   bash runs/speedrun.sh                                          # two CPU cores: hours
 #   REFERENCE=path/to/DatasetCondensation bash runs/speedrun.sh    # beside the public reference
-# The recipes fix their iterations beforehand. Evaluation takes most of the hour and is not timed.
+# The recipes fix their iterations beforehand. Evaluation takes most of the time and is not counted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}

@@ -45,7 +45,7 @@ def test_rows_follow_from_the_measurements():
     textbook = bench.row_of('DC', 10, 'textbook', measured, (40.0, 10.0), rate | {'tf32': 400.0})
     assert textbook['share_of_matrix_rate'] == 0.05
     assert 'iteration' not in bench.row_of('DC', 200, 'textbook', measured, (40.0, 10.0), rate)
-    lines = bench.text_of([row]).splitlines()
+    lines = bench.text_of(bench.COLUMNS, [row]).splitlines()
     assert lines[0].split()[:3] == ['method', 'ipc', 'contestant']
     assert lines[1].split()[:2] == ['DC', '10']
 
