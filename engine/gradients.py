@@ -1,6 +1,7 @@
 """Passes of a network over images, in chunks, so that memory does not grow with the batch.
 
-Where it pays, passes are compiled (on the CPU) or replayed from CUDA graphs (on a GPU).
+Where it pays, passes are compiled, and on a GPU replayed from CUDA graphs: `compile` is False, True
+or 'graphs' (replayed, not compiled).
 
 The mean loss is a weighted sum over images, so its gradient is the sum over chunks. All chunks have
 one shape: the last is filled up with images of weight 0. `Gradients.of_images` needs no double
@@ -91,9 +92,9 @@ def compiled(function):
     return torch.compile(function, dynamic=False)
 
 
-def choose(function, compile: bool, device: torch.device):
-    """Return function, compiled if so asked and device is a CPU."""
-    return compiled(function) if compile and device.type == 'cpu' else function
+def choose(function, compile: bool | str):
+    """Return function, compiled if compile is True."""
+    return compiled(function) if compile is True else function
 
 
 def chunks(size: int, equal: bool, *tensors: torch.Tensor):
@@ -113,19 +114,19 @@ def chunks(size: int, equal: bool, *tensors: torch.Tensor):
 class Gradients:
     """Gradients of the mean cross-entropy of net over images, chunk by chunk.
 
-    num: most images a call; pixels: of an image; compile: use compiled or replayed passes; chunk:
-    images a pass (None: by device and size of an image).
+    num: most images a call; pixels: of an image; compile: see above; chunk: images a pass (None:
+    by device and size of an image).
     """
 
     def __init__(
-        self, net: nn.Module, num: int, pixels: int, compile: bool, chunk: int | None = None
+        self, net: nn.Module, num: int, pixels: int, compile: bool | str, chunk: int | None = None
     ):
         self.size = equal_chunk(num, chunk or largest_chunk(net, pixels))
         self.compile = compile
         leaves = list(net.parameters())
         params = {name: param.detach() for name, param in net.named_parameters()}  # the same memory
         device = leaves[0].device
-        mean_loss, along = (choose(f, compile, device) for f in (loss, directional))
+        mean_loss, along = (choose(f, compile) for f in (loss, directional))
 
         # One pass for the gradient of the weights.
         def weight_pass(images, labels, weights, precision):
@@ -186,12 +187,12 @@ class Embeddings:
         net: nn.Module,
         shape: tuple[int, int, int],
         precision: str,
-        compile: bool,
+        compile: bool | str,
         whole: bool,
     ):
         self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
         device, self.compile = next(net.parameters()).device, compile and not whole
-        features, along = (choose(f, self.compile, device) for f in (embed, projected))
+        features, along = (choose(f, self.compile) for f in (embed, projected))
 
         # The features of real images need no graph.
         def feature_pass(images):

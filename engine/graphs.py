@@ -37,6 +37,14 @@ def capture(function, device: torch.device):
     return outputs, graph.replay
 
 
+def copy_all(targets, sources) -> None:
+    """Copy sources into targets; what is no tensor is passed over. One launch a dtype."""
+    pairs = [pair for pair in zip(targets, sources, strict=True) if torch.is_tensor(pair[0])]
+    for dtype in {target.dtype for target, _ in pairs}:
+        same = [pair for pair in pairs if pair[0].dtype == dtype]
+        torch._foreach_copy_(*map(list, zip(*same, strict=True)))
+
+
 class Replayed:
     """function(*args) -> list of tensors, recorded at the first call for each set of shapes.
 
@@ -53,11 +61,11 @@ class Replayed:
         if key not in self.recorded:
             self.recorded[key] = self._record(args)
         inputs, outputs, replay = self.recorded[key]
-        for own, given in zip(inputs, args, strict=True):
-            if torch.is_tensor(own):
-                own.copy_(given)
+        copy_all(inputs, args)
         replay()
-        return [output.clone() for output in outputs]
+        results = [torch.empty_like(output) for output in outputs]
+        copy_all(results, outputs)
+        return results
 
     def _record(self, args):
         inputs = [arg.detach().clone() if torch.is_tensor(arg) else arg for arg in args]
@@ -69,6 +77,6 @@ class Replayed:
         return inputs, outputs, replay
 
 
-def replayed(function, compile: bool, device: torch.device, changed=lambda: ()):
-    """Return function, replayed from CUDA graphs if so asked and device has them."""
+def replayed(function, compile: bool | str, device: torch.device, changed=lambda: ()):
+    """Return function, replayed from CUDA graphs if compile is not False and device has them."""
     return Replayed(function, device, changed) if compile and device.type in DEVICES else function

@@ -22,10 +22,10 @@ class TrainStep:
         net: nn.Module,
         optimizer: torch.optim.Optimizer,
         precision: str = 'fp32',
-        compile: bool = False,
+        compile: bool | str = False,
     ):
         device = next(net.parameters()).device
-        self.net, self.optimizer, mean_loss = net, optimizer, choose(loss, compile, device)
+        self.net, self.optimizer, mean_loss = net, optimizer, choose(loss, compile)
 
         def step(images, labels):
             optimizer.zero_grad()
@@ -97,7 +97,7 @@ def train_on_set(
     rng: Rng,
     augmentation=None,
     precision: str = 'fp32',
-    compile: bool = False,
+    compile: bool | str = False,
 ) -> None:
     """Train net on a synthetic set by the evaluation schedule of the papers; epochs is its E."""
     step = TrainStep(net, evaluation_optimizer(net, lr), precision, compile)
@@ -112,13 +112,13 @@ def test_accuracy(
     net: nn.Module,
     data: Data,
     precision: str = 'fp32',
-    compile: bool = False,
+    compile: bool | str = False,
     batch_size: int = 500,
 ) -> float:
     """Return the share in [0, 1] of the test images that net classifies correctly."""
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=data.device)
-    classes = choose(predict, compile, data.device)
+    classes = choose(predict, compile)
     for pixels, labels in zip(
         data.pixels_test.split(batch_size), data.labels_test.split(batch_size), strict=True
     ):

@@ -1,6 +1,6 @@
 """Whether a run is long enough to compile its passes.
 
-Its flags alone decide, so that a resumed run decides the same.
+Its flags and the kind of device alone decide, so that a resumed run decides the same.
 """
 
 import torch
@@ -12,8 +12,10 @@ from engine.graphs import DEVICES
 from experiment.arguments import Arguments, num_images
 from networks import make_network
 
-# Floating-point operations; below, compiling costs more than it saves (docs/benchmark.md).
-WORTH_IT = 3e13
+# {on a GPU: floating-point operations}; below, compiling costs more than it saves
+# (docs/benchmark.md).
+WORTH_IT = {False: 3e13, True: 1e15}
+ANSWERS = {True: 'yes', False: 'no', 'graphs': 'no, replayed from CUDA graphs'}
 
 
 def forward_operations(model: str, data: Data) -> int:
@@ -46,26 +48,23 @@ def images_seen(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
 def settle_compile(
     args: Arguments, data: Data, pool: tuple[str, ...], epochs_on_all: int = 0
 ) -> Arguments:
-    """Return args with `compile` settled to True or False, and say which and why.
+    """Return args with `compile` settled to True, False or 'graphs', and say which and why.
 
     epochs_on_all: epochs that a network is trained on the whole training set first. `auto` compiles
-    on the CPU from WORTH_IT operations on. On a GPU, where it means to replay CUDA graphs, it never
-    does, for nobody has measured it yet.
+    from WORTH_IT operations on. On a GPU passes are replayed from CUDA graphs in any case.
     """
     images = images_seen(args, data, pool) + epochs_on_all * len(data.labels_train)
     work = 3 * forward_operations(args.model, data) * images
-    wanted = args.compile == 'on' or (
-        args.compile == 'auto' and data.device.type == 'cpu' and work > WORTH_IT
-    )
-    possible = wanted and (data.device.type in DEVICES or has_compiler(data.device))
-    why = (
-        f'{work:.1e} floating-point operations'
-        if possible == wanted
-        else 'no working compiler here'
-    )
-    why = 'on a GPU only if asked' if args.compile == 'auto' and data.device.type != 'cpu' else why
-    print(f'compile: {"yes" if possible else "no"} ({why})')
-    return args.replaced(compile=possible)
+    on_gpu = data.device.type in DEVICES
+    uncompiled = 'graphs' if on_gpu else False
+    why = f'{work:.1e} floating-point operations'
+    settled = {'off': False, 'graphs': uncompiled, 'on': True}.get(args.compile)
+    if settled is None:
+        settled = True if work > WORTH_IT[on_gpu] else uncompiled
+    if settled is True and not has_compiler(data.device):
+        settled, why = uncompiled, 'no working compiler here'
+    print(f'compile: {ANSWERS[settled]} ({why})')
+    return args.replaced(compile=settled)
 
 
 def has_compiler(device: torch.device) -> bool:

@@ -169,8 +169,8 @@ FLAGS = {
         'bfloat16', precision_of_device, choices=('fp32', 'tf32', 'bf16'), column=True),
     'compile': Flag(
         'repetition',
-        'compile passes on a CPU, replay CUDA graphs on a GPU; auto: on a CPU, in runs long enough',
-        'auto', choices=('auto', 'on', 'off')),
+        'compile passes; on a GPU replay them, too, or (graphs) only replay; auto: compile in runs '
+        'long enough', 'auto', choices=('auto', 'on', 'graphs', 'off')),
     # where to read and write
     'data_path': Flag('place', 'folder of the data sets', 'data'),
     'save_path': Flag('place', 'folder of the runs', 'results'),

@@ -75,7 +75,7 @@ def trained_on_all(
 def train_on_all(net, data: Data, lr, batch_size, rng, precision, compile) -> torch.Tensor:
     """Train net on all images for EPOCHS; return how often it forgot each of them (N,)."""
     optimizer = evaluation_optimizer(net, lr)
-    step = choose(loss_and_right, compile, data.device)
+    step = choose(loss_and_right, compile)
     right = torch.zeros(EPOCHS, len(data.labels_train), dtype=torch.bool, device=data.device)
     for epoch in tqdm(range(EPOCHS), 'training on all images'):
         order = torch.randperm(len(data.labels_train), generator=rng.generator, device=data.device)

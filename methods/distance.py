@@ -7,6 +7,8 @@ This is `ours` (DC, arXiv 2006.05929, equation 10). A gradient is a list of one 
 
 import torch
 
+from engine.gradients import choose
+from engine.graphs import replayed
 from methods.reduction import REDUCTIONS
 from utils import UserError
 
@@ -66,3 +68,29 @@ def reduced_distance(dis_metric: str, reduce: str, mask_quantile: float | None):
         )
     distance = DISTANCES[dis_metric]
     return lambda *grads: distance(*REDUCTIONS[reduce](*grads, mask_quantile))
+
+
+class Derivative:
+    """The derivative of a distance for the synthetic gradient; replayed on a GPU if so asked.
+
+    distance: see reduced_distance; compile: see engine/gradients.py.
+    """
+
+    def __init__(self, distance, compile: bool | str, device: torch.device):
+        # On a CPU its few small operations are not worth compiling.
+        distance = choose(distance, device.type != 'cpu' and compile)
+
+        def derivative(*grads):
+            grads_syn = [grad.detach().requires_grad_() for grad in grads[: len(grads) // 2]]
+            value = distance(grads_syn, list(grads[len(grads_syn) :]))
+            # Weights that the distance ignores, such as biases, get a derivative of 0.
+            return [value.detach(), *torch.autograd.grad(value, grads_syn, materialize_grads=True)]
+
+        self.derivative = replayed(derivative, compile, device)
+
+    def __call__(
+        self, grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the distance, and its derivative for every synthetic gradient."""
+        value, *direction = self.derivative(*grads_syn, *grads_real)
+        return value, direction

@@ -14,7 +14,7 @@ from dataset.data import Data
 from engine.device import read_back
 from engine.training import freeze_batchnorm
 from experiment.flags import published_strategy
-from methods.distance import reduced_distance
+from methods.distance import Derivative, reduced_distance
 from methods.initial import initial_images, initial_labels
 from methods.inner_loop import InnerLoop
 from methods.levels import centred_directions, level_of_step, summed_directions, weight_of
@@ -47,14 +47,16 @@ class GradientMatching:
         self, data: Data, sampler, *, model: str, ipc: int, Iteration: int, outer_loop: int,
         inner_loop: int, schedule: str, lr_img: float, lr_net: float, momentum_net: float,
         batch_real: int, batch_train: int, init: str, factor: int, dis_metric: str, reduce: str,
-        mask_quantile: float | None, level: str, precision: str, compile: bool, rng: Rng,
+        mask_quantile: float | None, level: str, precision: str, compile: bool | str,
+        rng: Rng,
         dsa_strategy: str = 'None',
     ):  # fmt: skip
         # What is compared, of which images.
         self.data, self.sampler, self.rng = data, sampler, rng
         self.iterations, self.outer_loop, self.level = Iteration, outer_loop, level
         self.batch_real, self.ipc, self.uniform = batch_real, ipc, UniformSampler(data)
-        self.distance = reduced_distance(dis_metric, reduce, mask_quantile)
+        distance = reduced_distance(dis_metric, reduce, mask_quantile)
+        self.derivative = Derivative(distance, compile, data.device)
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
 
         # One network for all iterations: its weights are drawn again at each.
@@ -185,18 +187,15 @@ class GradientMatching:
         grads_syn = passes.of_syn(seen.detach(), labels)
 
         # Norms stay on the device until the end of the iteration.
-        both = (grads_real, grads_syn)
-        norms = [grad.norm() for grads in both for grad in grads if grad.ndim > 1]
-        self.totals[1:] += len(classes) * torch.stack(norms)
+        weights = [grad for grad in (*grads_real, *grads_syn) if grad.ndim > 1]
+        self.totals[1:] += len(classes) * torch.stack(torch._foreach_norm(weights))
         return PassGradients(passes, rows, image_syn, seen, labels, grads_real, grads_syn)
 
     def _compare(self, grads_syn, grads_real, weight=1):
         """Return the distance's derivative for the synthetic gradient; log weight x distance."""
-        grads_syn = [grad.requires_grad_() for grad in grads_syn]
-        distance = self.distance(grads_syn, grads_real)
-        self.totals[0] += weight * distance.detach()
-        # Weights that the distance ignores, such as biases, get a derivative of 0.
-        return torch.autograd.grad(distance, grads_syn, materialize_grads=True)
+        distance, direction = self.derivative(grads_syn, grads_real)
+        self.totals[0] += weight * distance
+        return direction
 
     def _pull(self, gradients, direction):
         """Write the gradient of a pass's stored images, whose gradient should follow direction."""

@@ -33,8 +33,11 @@ def make(make_method, on_gpu):
     set_up_device('cuda', 'fp32')
 
 
-@pytest.mark.parametrize('compile', [False, True])
-@pytest.mark.parametrize('keywords', [{}, {'dsa_strategy': ALL_OPERATIONS, 'init': 'real'}])
+@pytest.mark.parametrize('compile', [False, 'graphs', True])
+@pytest.mark.parametrize(
+    'keywords',
+    [{}, {'dsa_strategy': ALL_OPERATIONS, 'init': 'real'}, {'level': 'inter', 'factor': 2}],
+)
 def test_fp32_equals_the_textbook(make, keywords, compile):
     differences = []
     for seed in range(3):
@@ -46,7 +49,7 @@ def test_fp32_equals_the_textbook(make, keywords, compile):
     assert sorted(differences)[1] < 1e-4 and max(differences) < 1e-2
 
 
-@pytest.mark.parametrize('compile', [False, True])
+@pytest.mark.parametrize('compile', [False, 'graphs', True])
 @pytest.mark.parametrize(('precision', 'bound'), [('tf32', 0.02), ('bf16', 0.05)])
 def test_other_precisions_move_the_gradient_little(make, precision, bound, compile):
     exact = make(outer_loop=1, model='ConvNetD2')
@@ -60,7 +63,8 @@ def test_other_precisions_move_the_gradient_little(make, precision, bound, compi
 
 
 @pytest.mark.parametrize(
-    ('name', 'compile'), [('DC', False), ('DC', True), ('DM', False), ('DM', True), ('DD', False)]
+    ('name', 'compile'),
+    [('DC', False), ('DC', 'graphs'), ('DC', True), ('DM', False), ('DM', True), ('DD', False)],
 )
 def test_state_goes_on_in_another_instance(make, name, compile):
     method, other = make(name, compile=compile), make(name, seed=9, compile=compile)
@@ -70,7 +74,15 @@ def test_state_goes_on_in_another_instance(make, name, compile):
     assert torch.allclose(method.image_syn, other.image_syn, atol=1e-4)
 
 
-@pytest.mark.parametrize('compile', ['off', 'on'])
+@pytest.mark.parametrize('reduce', ['avgpool1', 'maxpool2', 'mask'])
+def test_reduced_distances_are_replayed(make, reduce):
+    settings = {'reduce': reduce, 'mask_quantile': 0.9 if reduce == 'mask' else None}
+    eager, fast = (make(compile=compile, **settings) for compile in (False, 'graphs'))
+    for _ in range(2):
+        assert fast.step()['loss'] == pytest.approx(eager.step()['loss'], rel=1e-3)
+
+
+@pytest.mark.parametrize('compile', ['off', 'graphs', 'on'])
 def test_a_run_learns(tmp_path, compile):
     line = '--dataset Digits --model ConvNetD1 --num_exp 1 --num_eval 2 --epoch_eval_train 100'
     line += f' --Iteration 30 --eval_every 0 --device cuda --compile {compile}'

@@ -211,6 +211,18 @@ def test_a_broken_compiler_is_noticed(monkeypatch):
 
 
 def test_choose_compiles_once():
-    cpu, gpu = torch.device('cpu'), torch.device('cuda')
-    assert choose(loss, False, cpu) is choose(loss, True, gpu) is loss
-    assert choose(loss, True, cpu) is choose(loss, True, cpu) is not loss
+    assert choose(loss, False) is choose(loss, 'graphs') is loss
+    assert choose(loss, True) is choose(loss, True) is not loss
+
+
+@pytest.mark.parametrize('works', [True, False])
+def test_on_a_gpu_passes_are_replayed_and_in_long_runs_compiled(digits, monkeypatch, works):
+    monkeypatch.setattr(compiling, 'DEVICES', ('cpu',))
+    monkeypatch.setattr(compiling, 'has_compiler', lambda device: works)
+
+    def settled(**values):
+        return compiling.settle_compile(args_of(**values), digits, ('ConvNet',)).compile
+
+    assert settled(num_eval=100_000) == settled(compile='on') == (works or 'graphs')
+    assert settled() == settled(compile='graphs', num_eval=100_000) == 'graphs'
+    assert settled(compile='off') is False

@@ -74,7 +74,8 @@ def test_replayed_iterations_equal_eager_ones(recordings, make_method, keywords)
     for _ in range(3):
         assert fast.step()['loss'] == pytest.approx(eager.step()['loss'], rel=1e-5)
     assert torch.allclose(fast.image_syn, eager.image_syn, atol=1e-5)
-    assert len(recordings) == 4  # real and synthetic weight gradients, image gradient, training
+    # Real and synthetic weight gradients, the distance, image gradient, training.
+    assert len(recordings) == 5
 
 
 def test_replayed_distribution_matching_equals_eager(recordings, make_method):
