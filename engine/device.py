@@ -24,6 +24,8 @@ def set_up_device(device: str, precision: str) -> torch.device:
             f'--device {device} cannot be used here ({reason}); use --device cpu, or leave it out'
         ) from error
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != 'fp32'
+    # Batches have one shape each, so the search for their fastest convolution is short.
+    torch.backends.cudnn.benchmark = True
     if chosen.type == 'cpu':
         keep_freed_pages()
     return chosen
