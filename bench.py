@@ -8,6 +8,7 @@
 Medians after one warm-up; every contestant runs in a process of its own, as its users would run it.
 """
 
+import itertools
 import platform
 from argparse import BooleanOptionalAction
 from pathlib import Path
@@ -30,8 +31,9 @@ from utils import UserError, script
 COLUMNS = (
     'method', 'ipc', 'contestant', 'match', 'inner_epoch', 'evaluation_epoch', 'test',
     'evaluate_network', 'iteration', 'peak_memory_mib', 'share_of_matrix_rate',
-    'share_of_copy_rate', 'first_match', 'spread_match',
+    'share_of_copy_rate', 'first_match', 'spread_match', 'ranks', 'gather',
 )  # fmt: skip
+COMPILE = {'on': True, 'graphs': 'graphs', 'off': False}
 EPOCHS = {'DC': 301, 'BS': 301, 'DSA': 1001}
 
 
@@ -43,7 +45,8 @@ def row_of(method: str, ipc: int, name: str, measured: dict, work: tuple, rate: 
         'contestant': name,
         'peak_memory_mib': measured['peak_memory_mib'],
     }
-    row |= {key: median(measured[key]['seconds']) for key in QUANTITIES if key in measured}
+    quantities = (*QUANTITIES, 'gather')
+    row |= {key: median(measured[key]['seconds']) for key in quantities if key in measured}
     seconds = measured['match']['seconds']
     row['first_match'] = measured['match']['first']
     row['spread_match'] = f'{min(seconds):.3g}-{max(seconds):.3g}'
@@ -70,14 +73,19 @@ def make_parser() -> Parser:
         help='default: the fast one, fp32',
     )  # fmt: skip
     parser.add_argument(
-        '--compile', action=BooleanOptionalAction, default=True, help='ours compiled'
-    )
+        '--compile', choices=COMPILE, default='on',
+        help='ours compiled, on a GPU replayed (default: on), or only that (graphs), or neither',
+    )  # fmt: skip
     parser.add_argument(
         '--textbook', action=BooleanOptionalAction, default=True, help='time it too'
     )
     parser.add_argument(
         '--reference', type=Path, help='folder of the public reference implementation'
     )
+    parser.add_argument(
+        '--ranks', nargs='+', type=positive, metavar='N',
+        help='ours by N processes with one thread each, and nothing else',
+    )  # fmt: skip
     parser.add_argument(
         '--only_match', action='store_true', help='only the matching step, for its memory'
     )
@@ -108,16 +116,19 @@ def facts_of_machine(device: torch.device, args) -> dict:
 def rows_of_all(args, names: list[str], data, rate: dict, facts: dict) -> list[dict]:
     """Measure every contestant for every method and ipc; write and print rows as they come."""
     rows, quantities = [], QUANTITIES[:1] if args.only_match else QUANTITIES
-    options = vars(args) | {'quantities': quantities}
+    if args.ranks:
+        quantities = (*quantities, 'gather')
+    options = vars(args) | {'quantities': quantities, 'compile': COMPILE[args.compile]}
     for method in args.method:
         for ipc in args.ipc:
             work = work_of_a_step(data, ipc)
-            for name in names:
+            for name, num in itertools.product(names, args.ranks or [None]):
                 try:
-                    measured = measure(name, method, ipc, options)
+                    measured = measure(name, method, ipc, options | {'ranks': num})
                 except RuntimeError as error:
                     raise UserError(str(error)) from None
-                rows.append(row_of(method, ipc, name, measured, work, rate))
+                row = row_of(method, ipc, name, measured, work, rate)
+                rows.append(row | ({'ranks': num} if num else {}))
                 write_csv(args.out, COLUMNS, rows, facts)
                 print(text_of(COLUMNS, rows).splitlines()[-1], flush=True)
     return rows
@@ -144,7 +155,8 @@ def main(argv=None):
     print('  '.join(f'{key}={value}' for key, value in facts.items()))
     rate = rates(device, precisions)
     names = [f'ours {precision}' for precision in precisions]
-    names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
+    if not args.ranks:
+        names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
     print('  '.join(f'{key}={value:.3g}/s' for key, value in rate.items()))
     rows = rows_of_all(args, names, data, rate, facts)
     print(f'\n{text_of(COLUMNS, rows)}\n{args.out}')

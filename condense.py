@@ -11,6 +11,7 @@ import time
 
 from tqdm import tqdm
 
+import ranks
 from dataset.data import Data
 from engine.device import peak_memory
 from evaluation.evaluate import evaluate, print_plan
@@ -90,7 +91,11 @@ def condense_one(
         run.checkpoint(progress)
 
     with tqdm(
-        total=last, initial=progress.iteration, desc=f'set {progress.exp}', dynamic_ncols=True
+        total=last,
+        initial=progress.iteration,
+        desc=f'set {progress.exp}',
+        dynamic_ncols=True,
+        disable=not ranks.leads(),
     ) as bar:
         while True:
             # Evaluate when due: the set that is saved at the end is the set that was evaluated.
@@ -154,4 +159,5 @@ def evaluate_set(
     run.log(
         {key: getattr(progress, key) for key in ('exp', 'iteration', 'accs', 'evaluate_seconds')}
     )
-    tqdm.write(f'set {progress.exp}, iteration {it}: {summary(progress.accs)}; {picture}')
+    if ranks.leads():
+        tqdm.write(f'set {progress.exp}, iteration {it}: {summary(progress.accs)}; {picture}')

@@ -1,7 +1,9 @@
 """What everything shares: the user's mistake, random streams, tables as text, how scripts end."""
 
 import functools
+import os
 import sys
+import time
 import warnings
 import zlib
 
@@ -57,6 +59,16 @@ def silence() -> None:
     warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 
 
+def _report(error: str) -> None:
+    """Print the one line of a mistake."""
+    # Of several processes that torchrun started, most meet the same mistake: the first says it.
+    # The others wait, and are ended meanwhile, unless the mistake is theirs alone.
+    rank = int(os.environ.get('RANK', 0))
+    if rank:
+        time.sleep(3)
+    print('error:', f'rank {rank}: {error}' if rank else error, file=sys.stderr, flush=True)
+
+
 def script(main):
     """Wrap main(argv=None): a user's mistake ends in one line and exit code 2, Ctrl-C in 130."""
 
@@ -66,7 +78,7 @@ def script(main):
         try:
             return main(sys.argv[1:] if argv is None else list(argv))
         except UserError as error:
-            print('error:', *str(error).split(), file=sys.stderr)
+            _report(' '.join(str(error).split()))
             raise SystemExit(2) from None
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not any(
@@ -74,7 +86,7 @@ def script(main):
             ):
                 raise  # a bug of ours, not the user's mistake
             reason = str(error).partition('\n')[0]
-            print(f'error: {reason}; what was saved is kept: use a smaller --ipc', file=sys.stderr)
+            _report(f'{reason}; what was saved is kept: use a smaller --ipc')
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

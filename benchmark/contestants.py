@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import ranks
 from dataset.data import Data
 from dataset.readers import dsa_strategy
 from engine.training import TrainStep, evaluation_optimizer, test_accuracy, train_epoch
@@ -26,7 +27,7 @@ from utils import Rng, UserError
 class Ours:
     """The project's own functions."""
 
-    def __init__(self, data: Data, method: str, ipc: int, precision: str, compile: bool):
+    def __init__(self, data: Data, method: str, ipc: int, precision: str, compile: bool | str):
         words = f'--method {method} --ipc {ipc} --outer_loop 1 --inner_loop 1 --init noise'.split()
         args = parse_condensing('', [*words, '--dataset', data.name], SHELF, draw='uniform')
         args = args.replaced(precision=precision, compile=compile)
@@ -45,6 +46,10 @@ class Ours:
     def match(self):
         """Take one matching step, all classes."""
         self.method.match()
+
+    def gather(self):
+        """Bring together what ranks computed in a step: the gradient of the images."""
+        ranks.add_up(torch.zeros_like(self.method.image_syn))
 
     def inner_epoch(self):
         """Train the network of the method for its inner loop."""

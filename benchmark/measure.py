@@ -1,6 +1,8 @@
 """Measure a contestant in a process of its own: neither memory nor allocator touch another's."""
 
 import multiprocessing
+import os
+import socket
 import time
 from functools import partial
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+import ranks
 from benchmark.contestants import Ours, Reference, Textbook
 from dataset.data import Data, load_dataset
 from engine.device import peak_memory, set_up_device
@@ -20,7 +23,7 @@ QUANTITIES = ('match', 'inner_epoch', 'evaluation_epoch', 'test')
 SECONDS = 30  # a quantity is repeated at least twice, and no more once it has taken so long
 
 
-def make(name: str, data: Data, method: str, ipc: int, reference: Path | None, compile: bool):
+def make(name: str, data: Data, method: str, ipc: int, reference: Path | None, compile: bool | str):
     """Make the contestant `ours <precision>`, `textbook` or `reference`."""
     if name == 'reference':
         return Reference(data, method, ipc, reference)
@@ -41,6 +44,9 @@ def timed(function, device: torch.device) -> float:
 def child(pipe, name, method, ipc, options):
     """Measure one contestant; send {quantity: {first, seconds}, peak_memory_mib} through pipe."""
     silence()
+    if options.get('rank'):
+        os.environ.update(options['rank'])
+        torch.set_num_threads(1)
     if name.startswith('ours'):
         device = set_up_device(options['device'], name.split()[1])
     else:  # as it comes: without our way of setting up the allocator
@@ -51,7 +57,10 @@ def child(pipe, name, method, ipc, options):
     for quantity in options['quantities']:
         function = getattr(contestant, quantity)
         first, seconds = timed(function, device), []
-        while len(seconds) < options['repeats'] and (len(seconds) < 2 or sum(seconds) < SECONDS):
+        # Ranks, if there are several, repeat as often as each other.
+        while len(seconds) < options['repeats'] and (
+            len(seconds) < 2 or ranks.largest(sum(seconds) > SECONDS) == 0
+        ):
             seconds.append(timed(function, device))
         result[quantity] = {'first': first, 'seconds': seconds}
     pipe.send(result | {'peak_memory_mib': peak_memory(device)})
@@ -61,15 +70,31 @@ def measure(name: str, method: str, ipc: int, options: dict) -> dict:
     """Run child() in a new process and return what it sends; raise RuntimeError if it dies."""
     context = multiprocessing.get_context('spawn')
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=child, args=(sender, name, method, ipc, options))
-    process.start()
+    processes = []
+    for environment in environments(options.get('ranks')):
+        own = options | {'rank': environment}
+        processes.append(context.Process(target=child, args=(sender, name, method, ipc, own)))
+        processes[-1].start()
     sender.close()
     try:
-        return receiver.recv()
+        return receiver.recv()  # every rank sends; one is as good as another
     except EOFError:
         raise RuntimeError(f'measuring {name}, {method}, ipc {ipc} failed; see above') from None
     finally:
-        process.join()
+        for process in processes:
+            process.join()
+
+
+def environments(num: int | None) -> list[dict | None]:
+    """Return what torchrun would put into the environment of each of num processes here."""
+    if num is None:
+        return [None]
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    shared = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': num}
+    own = [shared | {'RANK': i, 'LOCAL_RANK': i, 'LOCAL_WORLD_SIZE': num} for i in range(num)]
+    return [{key: str(value) for key, value in one.items()} for one in own]
 
 
 def iteration_seconds(ipc: int, match: float, inner_epoch: float) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+import ranks
 from dataset.readers import DATASETS, read_folder, read_npz, source_of
 from utils import UserError
 
@@ -185,7 +186,7 @@ def load_dataset(
     source, path = DATASETS.get(name), Path(name)
     class_names = source.class_names if source else ()
     if source:
-        arrays = source.read(data_path)
+        arrays = ranks.first(lambda: source.read(data_path))  # one downloads
     elif path.is_file():
         arrays = read_npz(path)
     elif path.is_dir():

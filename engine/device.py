@@ -6,15 +6,17 @@ import sys
 
 import torch
 
+import ranks
 from utils import UserError
 
 
 def set_up_device(device: str, precision: str) -> torch.device:
     """Check and return the device, and set the precision of its matrix units.
 
-    A CPU's allocator keeps its pages from here on. Raises UserError for a device that this machine
-    does not have.
+    A CPU's allocator keeps its pages from here on. Where torchrun started several processes, they
+    meet here (ranks.py). Raises UserError for a device that this machine does not have.
     """
+    device = ranks.join(device)
     try:
         chosen = torch.device(device)
         torch.ones(1, device=chosen).item()
@@ -24,8 +26,6 @@ def set_up_device(device: str, precision: str) -> torch.device:
             f'--device {device} cannot be used here ({reason}); use --device cpu, or leave it out'
         ) from error
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != 'fp32'
-    # Batches have one shape each, so the search for their fastest convolution is short.
-    torch.backends.cudnn.benchmark = True
     if chosen.type == 'cpu':
         keep_freed_pages()
     return chosen

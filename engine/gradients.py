@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, jvp
 
+import ranks
 from engine.device import autocast
 from engine.graphs import replayed
 
@@ -193,6 +194,7 @@ class Embeddings:
         whole: bool,
     ):
         self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
+        self.net = net
         device, self.compile = next(net.parameters()).device, compile and not whole
         features, along = (choose(f, self.compile) for f in (embed, projected))
 
@@ -212,8 +214,7 @@ class Embeddings:
 
     def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
         """Return the mean embedding (K, D) of the images (N, C, H, W) of each class."""
-        features = torch.cat([self.feature_pass(part)[0] for (part,) in self._chunks(images)])
-        features = features[: len(images)]  # without the zeros of the last chunk
+        features = self._shared(self.feature_pass, (self.net.classifier.in_features,), images)
         # Sum and count by class: one pass, however many classes there are.
         sums, counts = (features.new_zeros(num_classes, size) for size in (features.shape[1], 1))
         sums.index_add_(0, labels, features)
@@ -221,10 +222,17 @@ class Embeddings:
 
     def of_images(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
         """Return ∇x Σ_n <embedding of image n, directions[n]> (N, C, H, W), directions (N, D)."""
-        parts = [self.image_pass(*part)[0] for part in self._chunks(images, directions)]
-        return torch.cat(parts)[: len(images)]
+        return self._shared(self.image_pass, images.shape[1:], images, directions)
 
-    def _chunks(self, *tensors):
+    def _shared(self, passed, shape, *tensors):
+        """Return what a pass makes of each of the tensors' rows (N, *shape); ranks share chunks."""
         # Without chunks all images are one: batch norm looks at the others.
         num = len(tensors[0])
-        return chunks(equal_chunk(num, self.size or num), self.compile, *tensors)
+        size = equal_chunk(num, self.size or num)
+        result = tensors[0].new_zeros(num, *shape)
+        for number, part in enumerate(chunks(size, self.compile, *tensors)):
+            if ranks.owns(number):
+                own = result[number * size : (number + 1) * size]
+                own.copy_(passed(*part)[0][: len(own)])  # without the zeros of the last chunk
+        ranks.add_up(result)
+        return result

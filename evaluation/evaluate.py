@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from tqdm import tqdm
 
+import ranks
 from dataset.augment import DC, DSA
 from dataset.data import Data
 from engine.training import test_accuracy, train_on_set
@@ -64,19 +65,31 @@ def evaluate(
 
     progress.accs holds what is done; save_progress() is called whenever the run is due to be saved.
     """
+    # As many networks at once as there are ranks: they do not depend on each other.
     left = list(networks_left(pool, args.num_eval, progress.accs))
-    for model, number in tqdm(left, 'evaluate', leave=False):
-        # Seed and set number alone decide: two methods of one seed meet the same networks.
-        rng = Rng(data.device, args.seed, progress.exp, STREAM, model, number)
-        started = time.monotonic()
+    rounds = [left[start : start + ranks.size()] for start in range(0, len(left), ranks.size())]
+    for networks in tqdm(rounds, 'evaluate', leave=False, disable=not ranks.leads()):
+        started, results = time.monotonic(), torch.zeros(len(networks), 2, dtype=torch.float64)
         with run.interruptible():  # a network is quickly trained again
-            accuracy = evaluate_network(
-                *synset, data, model, rng, strategy=strategy_of(vars(args)),
-                epochs=args.epoch_eval_train, lr_net=args.lr_net, batch_train=args.batch_train,
-                precision=args.precision, compile=args.compile,
-            )  # fmt: skip
+            for place, (model, number) in enumerate(networks):
+                if ranks.owns(place):
+                    # Seed and set number alone decide: two methods of one seed meet the same
+                    # networks.
+                    rng = Rng(data.device, args.seed, progress.exp, STREAM, model, number)
+                    accuracy = evaluate_network(
+                        *synset, data, model, rng, strategy=strategy_of(vars(args)),
+                        epochs=args.epoch_eval_train, lr_net=args.lr_net,
+                        batch_train=args.batch_train, precision=args.precision,
+                        compile=args.compile,
+                    )  # fmt: skip
+                    results[place] = torch.tensor([1, accuracy], dtype=torch.float64)
+        # Those that are done, up to the first that a signal broke off.
+        ranks.add_up(results)
+        for (model, _), (done, accuracy) in zip(networks, results.tolist(), strict=True):
+            if not done:
+                break
             progress.accs.setdefault(model, []).append(accuracy)
-            progress.evaluate_seconds += time.monotonic() - started
+        progress.evaluate_seconds += time.monotonic() - started
         if run.due():
             save_progress()
 
@@ -98,6 +111,10 @@ def print_plan(run: Run, args: Arguments, data: Data, pool: tuple[str, ...]) -> 
         parts = ', '.join(f'{key} {value}' for key, value in how.items())
         networks.append(f'{args.num_eval} x {model} ({parts})')
     lines['networks'] = '; '.join(networks)
+    if ranks.size() > 1:
+        lines['ranks'] = f'{ranks.size()} share {len(sizes)} classes and the networks'
+        if ranks.size() > len(sizes):
+            lines['ranks'] += f'; from rank {len(sizes)} on they only help to evaluate'
     for title, text in lines.items():
         if text:
             print(textwrap.fill(f'{title:<12}{text}', 100, subsequent_indent=' ' * 12))

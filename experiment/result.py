@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import ranks
 from dataset.data import Data
 from experiment.arguments import Arguments
 from experiment.files import load_tensors, save_tensors
@@ -35,7 +36,7 @@ def is_finished(result_path: Path, data: Data) -> bool:
 
     Raises UserError if it was made from other data than these.
     """
-    if not result_path.exists():
+    if not ranks.from_first(result_path.exists()):
         return False
     made_from = load_result(result_path).get('args', {}).get('data_hash', data.fingerprint)
     if made_from != data.fingerprint:
@@ -52,7 +53,10 @@ def save_result(run: Run, path: Path, data: Data, progress: Progress) -> dict[st
     if progress.stored:
         content |= {'stored': progress.stored, 'factor': run.args['factor']}
     statistics = {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
-    save_tensors(path, content | {'accs_all_exps': accs, 'args': run.args} | statistics)
+    content |= {'accs_all_exps': accs, 'args': run.args} | statistics
+    if ranks.leads():
+        save_tensors(path, content)
+    ranks.wait()  # the others may read it
     print(f'{path}\n{summary(accs)}')
     return accs
 

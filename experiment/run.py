@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 import torchvision
 
+import ranks
 from dataset.data import Data
 from experiment.environment import environment
 from experiment.files import fcntl, load_tensors, save_tensors, write_atomic
@@ -79,8 +80,8 @@ class Stopped(SystemExit):
 class Run:
     """The folder of one run, locked for this process: it logs, saves, resumes.
 
-    Use it in `with`. Raises UserError when the folder cannot be written, or another process writes
-    there.
+    Use it in `with`. Of several ranks the first alone writes. Raises UserError when the folder
+    cannot be written, another process writes there, or ranks have different arguments.
     """
 
     def __init__(self, args, data: Data):
@@ -89,19 +90,26 @@ class Run:
         self.args = json.loads(json.dumps(kept))  # as they come back from a file: lists, no tuples
         # Random generators of one kind of device cannot continue on another.
         self.args |= {'device_type': data.device.type, 'data_hash': data.fingerprint}
+        ranks.check_same('arguments', self.args)
         # The signal that arrived, when the last checkpoint was written, within interruptible().
         self.signal, self.saved_at, self._inside = None, time.monotonic(), False
         # Both files stay open: the lock is the process's, and the log is only appended to.
+        lock, log = (
+            (self.folder / 'lock', self.folder / 'log.jsonl')
+            if ranks.leads()
+            else (os.devnull, os.devnull)
+        )
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / 'lock', 'w')  # noqa: SIM115 (held until the end)
-            self._log = open(self.folder / 'log.jsonl', 'a+b')  # noqa: SIM115
+            if ranks.leads():
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(lock, 'w')  # noqa: SIM115 (held until the end)
+            self._log = open(log, 'a+b')  # noqa: SIM115
         except OSError as error:
             raise UserError(
                 f'{self.folder} cannot be written ({error.strerror}); choose another --save_path'
             ) from error
         # Two writers would mix their logs and checkpoints.
-        if fcntl:
+        if fcntl and ranks.leads():
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -109,7 +117,8 @@ class Run:
                     f'another process writes to {self.folder}; wait for it or stop it'
                 ) from error
         self.checkpoint_path = self.folder / 'checkpoint.pt'
-        self.tensorboard = TensorBoard(self.folder) if vars(args).get('tensorboard') else None
+        shown = vars(args).get('tensorboard') and ranks.leads()
+        self.tensorboard = TensorBoard(self.folder) if shown else None
 
     def resume(self) -> Progress | None:
         """Return where the run stands and cut its log back to there, None for a fresh start.
@@ -117,18 +126,21 @@ class Run:
         Raises UserError if the checkpoint is of other arguments or data.
         """
         # Without a checkpoint the log of a killed run is worth nothing: nothing can continue it.
-        state = load_checkpoint(self.checkpoint_path)
-        if state is None:
-            self._log.truncate(0)
+        state = ranks.from_first(ranks.leads() and load_checkpoint(self.checkpoint_path))
+        if not state:
+            if ranks.leads():
+                self._log.truncate(0)
             return None
         check_same(self.checkpoint_path, state['args'], self.args)
         # What was logged after the checkpoint will be computed, and logged, once more.
-        if self._log.seek(0, os.SEEK_END) > state['log_bytes']:
+        if ranks.leads() and self._log.seek(0, os.SEEK_END) > state['log_bytes']:
             self._log.truncate(state['log_bytes'])
         return Progress(**state['progress'])
 
     def describe(self, args, device: torch.device) -> None:
         """Write args.json: every flag as it was typed and derived, and the environment."""
+        if not ranks.leads():
+            return
         started = time.strftime('%Y-%m-%dT%H:%M:%S')
         content = vars(args) | {'environment': environment(device), 'started': started}
         text = json.dumps(content, indent=1, ensure_ascii=False)
@@ -150,7 +162,11 @@ class Run:
 
     def due(self) -> bool:
         """Tell whether to pause and checkpoint: a minute has passed, or a signal has arrived."""
-        return self.signal is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+        # Ranks agree, for each of them asks at the same points of its work.
+        late = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+        most = ranks.largest(2 * (self.signal or 0) + late)
+        self.signal = most // 2 or None
+        return most > 0
 
     def checkpoint(self, progress: Progress) -> None:
         """Save progress; after a signal say how to continue and exit with 128 + its number."""
@@ -158,7 +174,8 @@ class Run:
         log_bytes = self._log.seek(0, os.SEEK_END)
         # Not dataclasses.asdict: it would copy every tensor.
         state = {'progress': vars(progress), 'args': self.args, 'log_bytes': log_bytes}
-        save_tensors(self.checkpoint_path, state)
+        if ranks.leads():
+            save_tensors(self.checkpoint_path, state)
         self.saved_at = time.monotonic()
 
         # Only now is it safe to stop.
@@ -205,6 +222,8 @@ class Run:
 
     def picture(self, name: str, images: torch.Tensor, per_row: int, progress: Progress) -> Path:
         """Save images (N, C, H, W) in [0, 1] as a grid, per_row images a row; return its path."""
+        if not ranks.leads():
+            return self.folder / name
         # Small images are magnified to 32 pixels, so that a person sees something.
         times = max(1, 32 // images.shape[-1])
         magnified = images.repeat_interleave(times, 2).repeat_interleave(times, 3)

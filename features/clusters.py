@@ -12,11 +12,13 @@ import json
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+import ranks
 from dataset.data import Data
 from experiment.files import file_hash, load_tensors, making, save_tensors, write_atomic
 from features.extractor import check_own, ensure_extractor, extractor_path, layer_features
@@ -79,7 +81,8 @@ def make_clusters(
         delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced)
         for index in classes
     )
-    jobs = -1 if len(features) > 5000 else 1  # workers take seconds to start
+    processes = max(1, joblib.cpu_count() // ranks.size_here())
+    jobs = processes if len(features) > 5000 else 1  # workers take seconds to start
     results = Parallel(jobs, return_as='generator')(tasks)
     results = list(tqdm(results, f'layer {layer}, k {k}', total=len(classes), leave=False))
 
@@ -211,7 +214,7 @@ def ensure_clusters(
     wanted = [
         (layer, k, cluster_path(folder, data, k, layer, balanced)) for layer in layers for k in ks
     ]
-    missing = [part for part in wanted if not part[2].exists()]
+    missing = ranks.from_first([part for part in wanted if not part[2].exists()])
     weights = extractor_path(folder, data, extractor)
     digest = file_hash(weights) if weights.exists() else None
     for part in wanted:
@@ -229,9 +232,10 @@ def ensure_clusters(
             data, folder, extractor, epochs=epochs, seed=seed, precision=precision
         )
         features = layer_features(net, data, precision)
-        for layer, k, path in missing:
+        for layer, k, path in filter(lambda part: ranks.owns(missing.index(part)), missing):
             with making(path) as still:  # another process may have made it meanwhile
                 if still:
                     settings = {'k': k, 'layer': layer, 'balanced': balanced, 'facts': facts}
                     make_clusters(data, features[layer], path, **settings)
+        ranks.wait()  # each has made its share of the files
     return [path for _, _, path in wanted]

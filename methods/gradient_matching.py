@@ -9,9 +9,9 @@ Bilen, ICML 2021, arXiv 2102.08259) does so through one differentiable augmentat
 
 import torch
 
+import ranks
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
-from engine.device import read_back
 from engine.training import freeze_batchnorm
 from experiment.flags import published_strategy
 from methods.distance import Derivative, reduced_distance
@@ -22,6 +22,7 @@ from methods.parameterisation import Tiles
 from methods.passes import Passes, PassGradients
 from methods.presets import preset_inner_loop, preset_outer_loop, usual_lr_img, usual_quantile
 from methods.sampling import UniformSampler
+from methods.step_log import StepLog
 from networks import make_network, redraw
 from utils import Rng
 
@@ -79,6 +80,7 @@ class GradientMatching:
         # A matching step goes over one class at a time, or over all together.
         settings = batch_real, ipc * factor**2, precision, compile
         self.passes = {num: Passes(self.net, data, num, *settings) for num in (1, data.num_classes)}
+        self.log = StepLog(self.net, data.num_classes, data.device)
         self.iteration = 0
         self._start_iteration()
 
@@ -122,25 +124,22 @@ class GradientMatching:
 
     def _start_iteration(self):
         self.outer, self.num_real, self.inner_epochs = 0, 0, 0
-        self.names = [name for name, param in self.net.named_parameters() if param.ndim > 1]
-        # The loss, then the norms of the real gradients, then of the synthetic ones.
-        self.totals = torch.zeros(1 + 2 * len(self.names), device=self.data.device)
+        self.log.totals.zero_()
 
     def match(self):
         """Take one step on the images along the gradient of the distance, summed over classes."""
-        num_classes = self.data.num_classes
+        num_classes, classes = self.data.num_classes, range(self.data.num_classes)
         level = level_of_step(self.level, self.iteration, self.iterations, self.outer)
 
         # Batch norm gets its statistics from real images of all classes.
         if self.batchnorm:
-            num, classes = self.BATCHNORM_IMAGES, range(num_classes)
-            draws = [self.uniform.draw(c, num, self.rng) for c in classes]
+            draws = [self.uniform.draw(c, self.BATCHNORM_IMAGES, self.rng) for c in classes]
             freeze_batchnorm(self.net, self.data.images(torch.cat(draws)))
-        self.image_syn.grad = torch.empty_like(self.image_syn)
+        self.image_syn.grad = torch.zeros_like(self.image_syn)
 
         # All classes in one pass: the gradient of their mean is the mean of their gradients.
         if level == 'inter':
-            gradients = self._gradients(range(num_classes))
+            gradients = self._gradients(range(num_classes), [self._draw(c) for c in classes])
             pair = gradients.grads_syn, gradients.grads_real
             direction = self._compare(*pair, weight=num_classes)  # logged alike whatever it weighs
             weight = weight_of(self.level, num_classes)
@@ -148,37 +147,40 @@ class GradientMatching:
 
         # Alone, a class moves its images at once and is forgotten: memory stays flat.
         elif level == 'intra':
-            for c in range(num_classes):
-                gradients = self._gradients([c])
-                self._pull(gradients, self._compare(gradients.grads_syn, gradients.grads_real))
+            for c in classes:
+                draw = self._draw(c)  # every rank draws for every class
+                if ranks.owns(c):
+                    gradients = self._gradients([c], [draw])
+                    pair = gradients.grads_syn, gradients.grads_real
+                    self._pull(gradients, self._compare(*pair, row=c))
 
         # Else what moves a class depends on the gradients of all of them.
         else:
-            classes = [self._gradients([c]) for c in range(num_classes)]
-            pairs = [(gradients.grads_syn, gradients.grads_real) for gradients in classes]
+            draws = [self._draw(c) for c in classes]
+            own = {c: self._gradients([c], [draws[c]]) for c in classes if ranks.owns(c)}
+            pairs = self.passes[1].of_all(own, num_classes)
             directions_of = summed_directions if level == 'both' else centred_directions
             directions = directions_of(pairs, self._compare)
-            for gradients, direction in zip(classes, directions, strict=True):
-                self._pull(gradients, direction)
+            for c, gradients in own.items():
+                self._pull(gradients, directions[c])
 
-        # One step for the images of all classes.
+        # One step for the images of all classes, whoever computed them.
+        if level != 'inter':
+            ranks.add_up(self.image_syn.grad)
+        self.log.end_step()
         self.optimizer_img.step()
 
-    def _gradients(self, classes):
+    def _draw(self, c):
+        """Return positions of real images, and an augmentation for both batches: siamese."""
+        index = self.sampler.draw(c, self.batch_real, self.rng, self.iteration)
+        self.num_real += len(index)
+        return index, self.augmentation.draw()
+
+    def _gradients(self, classes, draws):
         """Return the PassGradients of these classes, which count alike, and log their norms."""
         rows = slice(classes[0] * self.ipc, (classes[-1] + 1) * self.ipc)
         image_syn = self.image_syn[rows].detach().requires_grad_()
         passes, labels = self.passes[len(classes)], self.tiles.labels(self.label_syn[rows])
-
-        # Real images, and one draw of an augmentation for both batches of a class: siamese.
-        draws = [
-            (
-                self.sampler.draw(c, self.batch_real, self.rng, self.iteration),
-                self.augmentation.draw(),
-            )
-            for c in classes
-        ]
-        self.num_real += sum(len(index) for index, _ in draws)
 
         # The gradients of both sides.
         grads_real = passes.of_real(draws)
@@ -186,15 +188,20 @@ class GradientMatching:
         seen = torch.cat([transform(part) for (_, transform), part in zip(draws, own, strict=True)])
         grads_syn = passes.of_syn(seen.detach(), labels)
 
-        # Norms stay on the device until the end of the iteration.
-        weights = [grad for grad in (*grads_real, *grads_syn) if grad.ndim > 1]
-        self.totals[1:] += len(classes) * torch.stack(torch._foreach_norm(weights))
+        # Every rank makes a pass over all classes: one of them logs it.
+        if len(classes) == 1 or ranks.leads():
+            row = classes[0] if len(classes) == 1 else -1
+            self.log.add_norms(row, grads_real, grads_syn, len(classes))
         return PassGradients(passes, rows, image_syn, seen, labels, grads_real, grads_syn)
 
-    def _compare(self, grads_syn, grads_real, weight=1):
-        """Return the distance's derivative for the synthetic gradient; log weight x distance."""
+    def _compare(self, grads_syn, grads_real, weight=1, row=None):
+        """Return the distance's derivative for the synthetic gradient; log weight x distance.
+
+        row: the class that this rank alone compares (None: every rank compares the same).
+        """
         distance, direction = self.derivative(grads_syn, grads_real)
-        self.totals[0] += weight * distance
+        if row is not None or ranks.leads():
+            self.log.add_distance(-1 if row is None else row, weight * distance)
         return direction
 
     def _pull(self, gradients, direction):
@@ -209,16 +216,8 @@ class GradientMatching:
     def _read_back(self):
         """Return the log of the iteration so far: the only time that it waits for the device."""
         steps = self.data.num_classes * self.outer
-        totals = read_back(self.totals, self.image_syn)
-        loss, *norms = (total / steps for total in totals)
-        real, syn = norms[: len(self.names)], norms[len(self.names) :]
-        return {
-            'loss': loss,
-            'batch_real': self.num_real / steps,
-            'inner_epochs': self.inner_epochs,
-            'grad_norm_real': dict(zip(self.names, real, strict=True)),
-            'grad_norm_syn': dict(zip(self.names, syn, strict=True)),
-        }
+        log = self.log.read(steps, self.image_syn)
+        return log | {'batch_real': self.num_real / steps, 'inner_epochs': self.inner_epochs}
 
     def state_dict(self) -> dict:
         """Return all that a later process needs to continue here, also between outer steps."""
@@ -226,7 +225,7 @@ class GradientMatching:
             'image_syn': self.image_syn,
             'optimizer_img': self.optimizer_img.state_dict(),
             'rng': self.rng.state_dict(),
-            'totals': self.totals,
+            'totals': self.log.totals,
             'inner_loop': self.inner_loop.state_dict() if self.outer else None,
         }
 
@@ -237,7 +236,7 @@ class GradientMatching:
         self.rng.load_state_dict(state['rng'])
         for name in self.COUNTERS:
             setattr(self, name, state[name])
-        self.totals.copy_(state['totals'])
+        self.log.totals.copy_(state['totals'])
         if state['inner_loop'] is not None:
             self.inner_loop.load_state_dict(state['inner_loop'])
 

@@ -7,7 +7,9 @@ through the network by as many classes as fit into a chunk, so memory does not g
 from typing import NamedTuple
 
 import torch
+from torch.nn.utils import parameters_to_vector
 
+import ranks
 from dataset.data import Data
 from engine.gradients import Gradients, largest_chunk
 
@@ -34,26 +36,38 @@ class Passes:
         self, net, data: Data, num_classes: int, batch_real: int, num_syn: int, precision: str,
         compile: bool,
     ):  # fmt: skip
-        self.data, self.precision = data, precision
+        self.data, self.precision, self.net = data, precision, net
         pixels = data.shape[1] * data.shape[2]
         self.together = min(num_classes, max(1, largest_chunk(net, pixels) // batch_real))
         self.real = Gradients(net, batch_real * self.together, pixels, compile)
         self.syn = Gradients(net, num_syn * num_classes, pixels, compile)
 
     def of_real(self, draws: list) -> list[torch.Tensor]:
-        """Return the mean of the gradients of the classes, each drawn as (index, transform)."""
-        total = None
-        for start in range(0, len(draws), self.together):
-            group = draws[start : start + self.together]
+        """Return the mean of the gradients of the classes, each drawn as (index, transform).
+
+        Ranks share the classes of a pass, if it has several.
+        """
+        groups = [draws[at : at + self.together] for at in range(0, len(draws), self.together)]
+
+        def of_group(number):
+            group = groups[number]
             batches = [transform(self.data.images(index)) for index, transform in group]
             labels = self.data.labels_train[torch.cat([index for index, _ in group])]
             # Classes count alike, whatever the number of their images.
             weights = torch.cat(
                 [batch.new_full((len(batch),), 1 / len(batch)) for batch in batches]
             )
-            grads, _ = self.real.of_weights(
+            return self.real.of_weights(
                 torch.cat(batches), labels, self.precision, weights / len(draws)
-            )
+            )[0]
+
+        # In the order of the classes: the same sum, to the bit, however many ranks there are.
+        if len(draws) > 1 and ranks.size() > 1:
+            parts = self._shared(of_group, len(groups))
+        else:
+            parts = map(of_group, range(len(groups)))  # one after the other: memory stays flat
+        total = None
+        for grads in parts:
             total = torch._foreach_add(total, grads) if total else grads
         return list(total)
 
@@ -67,3 +81,26 @@ class Passes:
         image_grad = self.syn.of_images(gradients.seen.detach(), gradients.labels, direction)
         # Back through augmentation and decoding, from what the network saw to what is stored.
         return torch.autograd.grad(gradients.seen, gradients.image_syn, image_grad)[0]
+
+    def _shared(self, function, num: int) -> list[list[torch.Tensor]]:
+        """Return function(i) for i < num, a gradient each, computed by the rank that owns i."""
+        params = list(self.net.parameters())
+        flat = torch.zeros(num, sum(p.numel() for p in params), device=params[0].device)
+        for i in filter(ranks.owns, range(num)):
+            flat[i] = parameters_to_vector(function(i))
+        ranks.add_up(flat)
+        sizes = [p.numel() for p in params]
+        return [
+            [part.view_as(p) for part, p in zip(row.split(sizes), params, strict=True)]
+            for row in flat
+        ]
+
+    def of_all(self, own: dict[int, PassGradients], num_classes: int) -> list[tuple]:
+        """Return (synthetic, real) gradient of each class; own: of those that this rank owns."""
+        if ranks.size() == 1:
+            return [(gradients.grads_syn, gradients.grads_real) for gradients in own.values()]
+        sides = (
+            self._shared(lambda c: getattr(own[c], side), num_classes)  # noqa: B023 (called at once)
+            for side in ('grads_syn', 'grads_real')
+        )
+        return list(zip(*sides, strict=True))

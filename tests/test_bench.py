@@ -78,7 +78,7 @@ def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
 
 
 def test_a_small_run(tmp_path, capsys):
-    line = '--dataset Digits --ipc 1 --only_match --repeats 2 --no-compile --precision fp32'
+    line = '--dataset Digits --ipc 1 --only_match --repeats 2 --compile off --precision fp32'
     line += ' --no-textbook'
     bench.main([*line.split(), '--out', str(tmp_path / 'bench.csv')])
     (row,) = csv.DictReader((tmp_path / 'bench.csv').open())

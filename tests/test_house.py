@@ -17,7 +17,7 @@ from networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    'utils': 1,
+    'utils': 1, 'ranks': 1,
     'dataset': 2, 'networks': 2,
     'engine': 3,
     'experiment': 4,
