@@ -134,6 +134,16 @@ def rows_of_all(args, names: list[str], data, rate: dict, facts: dict) -> list[d
     return rows
 
 
+def prepare(args) -> None:
+    """Make the folder of --out and import the reference: mistakes show before any work."""
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {args.out} cannot be written ({error.strerror})') from error
+    if args.reference:
+        reference_modules(args.reference)
+
+
 @script
 def main(argv=None):
     """Measure the contestants; print and write a row for each."""
@@ -141,12 +151,7 @@ def main(argv=None):
     if args.to_accuracy and (args.method != ['DC'] or args.precision or args.only_match):
         raise UserError('--to_accuracy runs a recipe: no --method, --precision or --only_match')
     device = set_up_device(args.device, 'fp32')
-    try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {args.out} cannot be written ({error.strerror})') from error
-    if args.reference:
-        reference_modules(args.reference)
+    prepare(args)
     precisions = args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])
     data = load_dataset(args.dataset, args.data_path, device=device)
     if args.to_accuracy:
@@ -155,8 +160,8 @@ def main(argv=None):
     print('  '.join(f'{key}={value}' for key, value in facts.items()))
     rate = rates(device, precisions)
     names = [f'ours {precision}' for precision in precisions]
-    if not args.ranks:
-        names += ['textbook'] * args.textbook + ['reference'] * bool(args.reference)
+    names += ['textbook'] * (args.textbook and not args.ranks)
+    names += ['reference'] * (bool(args.reference) and not args.ranks)
     print('  '.join(f'{key}={value:.3g}/s' for key, value in rate.items()))
     rows = rows_of_all(args, names, data, rate, facts)
     print(f'\n{text_of(COLUMNS, rows)}\n{args.out}')

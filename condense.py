@@ -90,13 +90,7 @@ def condense_one(
         progress.method = method.state_dict() if hasattr(method, 'step') else {}
         run.checkpoint(progress)
 
-    with tqdm(
-        total=last,
-        initial=progress.iteration,
-        desc=f'set {progress.exp}',
-        dynamic_ncols=True,
-        disable=not ranks.leads(),
-    ) as bar:
+    with progress_bar(progress, last) as bar:
         while True:
             # Evaluate when due: the set that is saved at the end is the set that was evaluated.
             due = progress.iteration == last or (every and progress.iteration % every == 0)
@@ -127,6 +121,12 @@ def condense_one(
             # Checkpoint after a minute, or when a signal asks to stop.
             if run.due():
                 save_progress()
+
+
+def progress_bar(progress: Progress, last: int) -> tqdm:
+    """Return the bar of a set's iterations; of several ranks the first has it."""
+    what, hidden = f'set {progress.exp}', not ranks.leads()
+    return tqdm(None, what, last, initial=progress.iteration, dynamic_ncols=True, disable=hidden)
 
 
 def diverged(error: Exception, run: Run, progress: Progress, args: Arguments) -> str:

@@ -179,7 +179,7 @@ def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> 
     made_from = extractor.get('data', data.fingerprint)
     if extractor_hash and made_with != extractor_hash:
         raise UserError(f'{path} was made with another extractor ({str(made_with)[:8]}); {remedy}')
-    if made_from != data.fingerprint:
+    if made_from not in (None, data.fingerprint):  # None: of any copy with these labels
         raise UserError(f'{path} was made from other pixels of the name {data.name}; {remedy}')
     return clusters
 

@@ -206,6 +206,7 @@ class GradientMatching:
 
     def _pull(self, gradients, direction):
         """Write the gradient of a pass's stored images, whose gradient should follow direction."""
+        # In place: what other classes and other ranks write stays.
         self.image_syn.grad[gradients.rows] = gradients.passes.to_images(gradients, direction)
 
     def train_network(self):

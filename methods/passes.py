@@ -99,8 +99,6 @@ class Passes:
         """Return (synthetic, real) gradient of each class; own: of those that this rank owns."""
         if ranks.size() == 1:
             return [(gradients.grads_syn, gradients.grads_real) for gradients in own.values()]
-        sides = (
-            self._shared(lambda c: getattr(own[c], side), num_classes)  # noqa: B023 (called at once)
-            for side in ('grads_syn', 'grads_real')
-        )
-        return list(zip(*sides, strict=True))
+        syn = self._shared(lambda c: own[c].grads_syn, num_classes)
+        real = self._shared(lambda c: own[c].grads_real, num_classes)
+        return list(zip(syn, real, strict=True))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.data import Data
+from dataset.data import Data, load_dataset
 from experiment.files import making
 from features import clusters as clusters_module
 from features import extractor as extractor_module
@@ -123,6 +123,8 @@ def test_facts_beside_a_file_are_checked(uneven, tmp_path):
     )
     with pytest.raises(UserError, match='made from other pixels of the name uneven'):
         read_clusters(path, data)
+    make_clusters(data, features, path, k=2, layer=0, balanced=False, facts={'data': None})
+    assert read_clusters(path, data)  # of any copy of the images, as the labels are the same
     for text in ('', '[]', '{}', '{"extractor": '):
         path.with_suffix('.json').write_text(text)
         with pytest.raises(UserError, match='truncated or foreign'):
@@ -214,3 +216,10 @@ def test_a_network_for_clusters_is_trained_by_its_settings(digits, tmp_path):
         ensure_named_clusters(digits, tmp_path, 'MLP', 2, False, lr_net=lr_net, **settings)
     assert len(list(tmp_path.glob('class_idx_digits_k2_MLP_lr*.pt'))) == 2
     assert len(list(tmp_path.glob('MLP_digits_*.pt'))) == 2
+
+
+def test_the_clusters_that_come_with_the_project_are_those_of_cifar10(cifar_path):
+    folder = Path(__file__).parents[1] / 'docs' / 'clusters'
+    data = load_dataset('CIFAR10', cifar_path)
+    clusters = read_clusters(cluster_path(folder, data, 20, 3, True), data)
+    assert {len(of_class) for of_class in clusters.values()} == {20}

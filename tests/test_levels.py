@@ -44,8 +44,8 @@ def test_what_all_classes_share_does_not_matter_when_centred(make_method):
     shared = [torch.randn_like(param) for param in method.net.parameters()]
     gradients = method._gradients
 
-    def shifted(classes):
-        result = gradients(classes)
+    def shifted(classes, draws):
+        result = gradients(classes, draws)
         return result._replace(grads_real=torch._foreach_add(result.grads_real, shared))
 
     plain = make_method(level='centred', outer_loop=1)
