@@ -142,6 +142,8 @@ def prepare(args) -> None:
         raise UserError(f'--out {args.out} cannot be written ({error.strerror})') from error
     if args.reference:
         reference_modules(args.reference)
+    if args.ranks:
+        torch.set_num_threads(1)  # as each of them has
 
 
 @script
@@ -150,6 +152,8 @@ def main(argv=None):
     args = make_parser().parse_args(argv)
     if args.to_accuracy and (args.method != ['DC'] or args.precision or args.only_match):
         raise UserError('--to_accuracy runs a recipe: no --method, --precision or --only_match')
+    if args.ranks and args.to_accuracy:
+        raise UserError('--ranks times parts of a run, --to_accuracy whole ones: give one of them')
     device = set_up_device(args.device, 'fp32')
     prepare(args)
     precisions = args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+import ranks
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from evaluation.evaluate import evaluate, print_plan
@@ -154,7 +155,7 @@ def main(argv=None):
     table = NetworksTable(results)
     if len(results) > 1:
         print(f'\n{table.text()}')
-    if args.csv:
+    if args.csv and ranks.leads():
         table.write_csv(args.csv)
         print(args.csv)
 

@@ -4,7 +4,7 @@
 
 Every rank draws the same random numbers and holds the same images. Work that falls into items (the
 classes of a step, evaluation networks, cluster files) is shared: item i is rank i % size's. Rank 0
-alone writes. A process that torchrun did not start is rank 0 of 1, and nothing here costs it time.
+alone writes the run. A process that torchrun did not start is rank 0 of 1, which costs nothing.
 """
 
 import atexit
@@ -22,11 +22,17 @@ from utils import UserError
 
 # Longer than any rank computes alone: an extractor on a CPU, the clusters of one file.
 PATIENCE = timedelta(hours=12)
+# What the libraries say of a peer that is gone.
+LOST = 'closed', 'reset', 'Broken pipe', 'timeout', 'Timed out', 'aborted', 'remote process'
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def size() -> int:
     """Return how many ranks there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _joined() else 1
 
 
 def size_here() -> int:
@@ -36,7 +42,7 @@ def size_here() -> int:
 
 def rank() -> int:
     """Return the number of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _joined() else 0
 
 
 def leads() -> bool:
@@ -59,7 +65,7 @@ def join(device: str) -> str:
         return device
     if device.startswith('cuda'):
         device = _own_gpu(device)
-    if not dist.is_initialized():
+    if not _joined():
         try:
             dist.init_process_group('cpu:gloo,cuda:nccl' if 'cuda' in device else 'gloo',
                                     timeout=PATIENCE)  # fmt: skip
@@ -78,6 +84,8 @@ def _own_gpu(device: str) -> str:
     local, gpus = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
     if device != 'cuda':
         raise UserError(f'--device {device} with torchrun: leave it out, each rank takes its own')
+    if not gpus:
+        raise UserError('--device cuda: torch sees no GPU here; use --device cpu, or leave it out')
     if local >= gpus:
         raise UserError(
             f'rank {os.environ["RANK"]} is process {local} of its machine, which has {gpus} GPUs; '
@@ -101,6 +109,8 @@ def together():
     try:
         yield
     except RuntimeError as error:
+        if not any(word in str(error) for word in LOST):
+            raise
         raise UserError(
             f'another rank has ended ({str(error).splitlines()[0][:120]}); what was saved is kept: '
             'the same command continues, with any number of ranks'
@@ -123,6 +133,14 @@ def largest(number: int) -> int:
         of_all = torch.tensor(number)
         dist.all_reduce(of_all, dist.ReduceOp.MAX)
     return int(of_all)
+
+
+def copy_first(*tensors: torch.Tensor) -> None:
+    """Give every rank rank 0's tensors, in place: what all compute may differ by rounding."""
+    if size() > 1:
+        with together():
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
 
 def from_first(value):

@@ -77,8 +77,14 @@ def measure(name: str, method: str, ipc: int, options: dict) -> dict:
         processes[-1].start()
     sender.close()
     try:
+        # A rank that dies would leave the others waiting for it.
+        while not receiver.poll(0.1):
+            if any(process.exitcode for process in processes):
+                raise EOFError
         return receiver.recv()  # every rank sends; one is as good as another
     except EOFError:
+        for process in processes:
+            process.terminate()
         raise RuntimeError(f'measuring {name}, {method}, ipc {ipc} failed; see above') from None
     finally:
         for process in processes:

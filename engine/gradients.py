@@ -195,7 +195,7 @@ class Embeddings:
     ):
         self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
         self.net = net
-        device, self.compile = next(net.parameters()).device, compile and not whole
+        device, self.compile = next(net.parameters()).device, False if whole else compile
         features, along = (choose(f, self.compile) for f in (embed, projected))
 
         # The features of real images need no graph.

@@ -35,7 +35,7 @@ def evaluate_network(
     lr_net: float,
     batch_train: int,
     precision: str,
-    compile: bool = False,
+    compile: bool | str = False,
 ) -> float:
     """Train one fresh network on images (N, C, H, W) and labels (N,); return its test accuracy."""
     how = protocol(model, data.name, strategy, epochs)
@@ -112,9 +112,9 @@ def print_plan(run: Run, args: Arguments, data: Data, pool: tuple[str, ...]) -> 
         networks.append(f'{args.num_eval} x {model} ({parts})')
     lines['networks'] = '; '.join(networks)
     if ranks.size() > 1:
-        lines['ranks'] = f'{ranks.size()} share {len(sizes)} classes and the networks'
+        lines['ranks'] = f'{ranks.size()} share the work'
         if ranks.size() > len(sizes):
-            lines['ranks'] += f'; from rank {len(sizes)} on they only help to evaluate'
+            lines['ranks'] += f', though there are {len(sizes)} classes: the rest only evaluates'
     for title, text in lines.items():
         if text:
             print(textwrap.fill(f'{title:<12}{text}', 100, subsequent_indent=' ' * 12))

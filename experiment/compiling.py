@@ -1,6 +1,7 @@
 """Whether a run is long enough to compile its passes.
 
-Its flags and the kind of device alone decide, so that a resumed run decides the same.
+Its flags, the kind of device and whether a compiler works decide, so that a resumed run decides the
+same.
 """
 
 import torch
@@ -51,7 +52,7 @@ def settle_compile(
     """Return args with `compile` settled to True, False or 'graphs', and say which and why.
 
     epochs_on_all: epochs that a network is trained on the whole training set first. `auto` compiles
-    from WORTH_IT operations on. On a GPU passes are replayed from CUDA graphs in any case.
+    from WORTH_IT operations on. On a GPU `auto` and `on` replay passes from CUDA graphs, too.
     """
     images = images_seen(args, data, pool) + epochs_on_all * len(data.labels_train)
     work = 3 * forward_operations(args.model, data) * images

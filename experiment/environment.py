@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torchvision
 
+import ranks
+
 
 def cpu_name() -> str:
     """Return what the system calls its processor."""
@@ -43,4 +45,4 @@ def environment(device: torch.device) -> dict[str, str]:
         'torchvision': torchvision.__version__,
         'numpy': np.__version__,
         'device': name,
-    }
+    } | ({'ranks': str(ranks.size())} if ranks.size() > 1 else {})

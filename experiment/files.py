@@ -31,9 +31,9 @@ ALLOWED = [
 
 @contextlib.contextmanager
 def making(path: Path):
-    """Keep other processes from making files in the folder of path; yield whether path is missing.
+    """Keep other processes from making path; yield whether it is missing.
 
-    Waits for a process that makes some, so that jobs that need the same file make it once. Raises
+    Waits for a process that makes it, so that jobs that need the same file make it once. Raises
     UserError for a folder that cannot be written.
     """
     if path.exists():
@@ -41,7 +41,7 @@ def making(path: Path):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.parent / '.lock', 'w')  # noqa: SIM115 (closed below)
+        lock = open(path.with_name(f'.{path.name}.lock'), 'w')  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(
             f'{path} cannot be written ({error.strerror}); choose another folder'
@@ -51,7 +51,7 @@ def making(path: Path):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(f'waiting for another process that makes files in {path.parent}', flush=True)
+                print(f'waiting for another process that makes {path}', flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield not path.exists()
 

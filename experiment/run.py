@@ -164,12 +164,12 @@ class Run:
         """Tell whether to pause and checkpoint: a minute has passed, or a signal has arrived."""
         # Ranks agree, for each of them asks at the same points of its work.
         late = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
-        most = ranks.largest(2 * (self.signal or 0) + late)
-        self.signal = most // 2 or None
-        return most > 0
+        return ranks.largest(self.signal is not None or late) > 0
 
     def checkpoint(self, progress: Progress) -> None:
         """Save progress; after a signal say how to continue and exit with 128 + its number."""
+        # A signal to one rank stops all of them.
+        stop = ranks.largest(self.signal or 0)
         # How much of the log belongs to this checkpoint: resume() cuts it there.
         log_bytes = self._log.seek(0, os.SEEK_END)
         # Not dataclasses.asdict: it would copy every tensor.
@@ -178,13 +178,14 @@ class Run:
             save_tensors(self.checkpoint_path, state)
         self.saved_at = time.monotonic()
 
-        # Only now is it safe to stop.
-        if self.signal is not None:
+        # Only now is it safe to stop: a rank that ends has torchrun end the others.
+        if stop:
+            ranks.wait()
             print(
                 f'\nstopped and saved in {self.folder}; the same command continues from here',
                 flush=True,
             )
-            raise Stopped(128 + self.signal)
+            raise Stopped(128 + stop)
 
     def __enter__(self):
         """Let SIGINT and SIGTERM stop at the next checkpoint; a second one stops at once."""

@@ -75,16 +75,8 @@ def make_clusters(
     check_k(data, k)
     started = time.monotonic()
 
-    # K-Means of every class, in parallel: classes do not depend on each other.
     classes = [index.cpu().numpy() for index in data.indices_class]
-    tasks = (
-        delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced)
-        for index in classes
-    )
-    processes = max(1, joblib.cpu_count() // ranks.size_here())
-    jobs = processes if len(features) > 5000 else 1  # workers take seconds to start
-    results = Parallel(jobs, return_as='generator')(tasks)
-    results = list(tqdm(results, f'layer {layer}, k {k}', total=len(classes), leave=False))
+    results = cluster_classes(features, classes, k, balanced, f'layer {layer}, k {k}')
 
     # Positions within a class become positions in the training set.
     clusters = {
@@ -109,6 +101,24 @@ def make_clusters(
     }
     save_tensors(path, clusters)
     write_atomic(path.with_suffix('.json'), json.dumps(summary, indent=1).encode())
+
+
+def cluster_classes(
+    features: torch.Tensor, classes: list[np.ndarray], k: int, balanced: bool, title: str
+) -> list[tuple]:
+    """Return what cluster_points returns for each class, in parallel: they do not depend on others.
+
+    classes: positions in features (N, D). Ranks on one machine share its processors.
+    """
+    tasks = (
+        delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced)
+        for index in classes
+    )
+    workers = max(1, joblib.cpu_count() // ranks.size_here())
+    jobs = workers if len(features) > 5000 else 1  # workers take seconds to start
+    results = Parallel(jobs, return_as='generator')(tasks)
+    hidden = not ranks.leads()
+    return list(tqdm(results, title, total=len(classes), leave=False, disable=hidden))
 
 
 def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:

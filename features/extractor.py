@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+import ranks
 from dataset.augment import crop, flip
 from dataset.data import Data
 from engine.device import autocast
@@ -223,7 +224,9 @@ def layer_features(
     """
     chosen = data.pixels_train if index is None else data.pixels_train[index]
     result = None
-    for start in tqdm(range(0, len(chosen), batch_size), 'features', leave=False):
+    for start in tqdm(
+        range(0, len(chosen), batch_size), 'features', leave=False, disable=not ranks.leads()
+    ):
         features = features_of(net, data.normalise(chosen[start : start + batch_size]), precision)
         # One block a layer: small tensors that stay would tear holes into the heap.
         if result is None:

@@ -46,7 +46,7 @@ def pixel_components(data: Data, num: int = COMPONENTS) -> torch.Tensor:
 
 def named_features(
     data: Data, name: str, folder: str, *, lr_net: float, batch_train: int, seed: int,
-    precision: str, compile: bool,
+    precision: str, compile: bool | str,
 ) -> torch.Tensor:  # fmt: skip
     """Return the features (N, D) that --feature_net names; a network that is missing is trained."""
     if name == 'PCA':

@@ -48,7 +48,7 @@ def trained_on_all(
     batch_size: int,
     seed: int,
     precision: str,
-    compile: bool,
+    compile: bool | str,
 ):
     """Return a network trained on all images, and how often it forgot each of them meanwhile (N,).
 
@@ -90,7 +90,7 @@ def train_on_all(net, data: Data, lr, batch_size, rng, precision, compile) -> to
 
 
 @functools.lru_cache(maxsize=1)
-def trained_features(data: Data, *settings, precision: str, compile: bool) -> torch.Tensor:
+def trained_features(data: Data, *settings, precision: str, compile: bool | str) -> torch.Tensor:
     """Return the penultimate features (N, D) of the training set by trained_on_all's network."""
     net, _ = trained_on_all(data, *settings, precision, compile)
     parts = (data.normalise(part) for part in data.pixels_train.split(500))

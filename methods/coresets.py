@@ -95,7 +95,7 @@ class FeatureCoreset(Coreset):
     def __init__(
         self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng, cluster_path: str,
         extractor: str | None, extractor_epochs: int | None, feature_net: str | None,
-        lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
+        lr_net: float, batch_train: int, seed: int, precision: str, compile: bool | str,
     ):  # fmt: skip
         # Mistakes show before a network is trained.
         Tiles(factor, data.shape), check_ipc(data, ipc, factor)
@@ -139,7 +139,7 @@ class Forgetting(Coreset):
 
     def __init__(
         self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng, cluster_path: str,
-        model: str, lr_net: float, batch_train: int, seed: int, precision: str, compile: bool,
+        model: str, lr_net: float, batch_train: int, seed: int, precision: str, compile: bool | str,
     ):  # fmt: skip
         Tiles(factor, data.shape), check_ipc(data, ipc, factor)
         settings = cluster_path, model, lr_net, batch_train, seed, precision, compile

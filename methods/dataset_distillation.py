@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
+import ranks
 from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Gradients, directional
@@ -73,6 +74,7 @@ class DatasetDistillation:
             for c in range(self.data.num_classes)
         ]
         loss, self.image_syn.grad, self.log_lr.grad = self.differentiate(torch.cat(draws))
+        ranks.copy_first(loss, self.image_syn.grad, self.log_lr.grad)
         self.optimizer.step()
         self.iteration += 1
         numbers = torch.cat([loss[None], self.log_lr.exp()])

@@ -9,6 +9,7 @@ networks that are never trained.
 
 import torch
 
+import ranks
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.device import read_back
@@ -36,7 +37,7 @@ class DistributionMatching:
 
     def __init__(
         self, data: Data, sampler, *, model: str, ipc: int, lr_img: float, batch_real: int,
-        init: str, factor: int, dsa_strategy: str, precision: str, compile: bool, rng: Rng,
+        init: str, factor: int, dsa_strategy: str, precision: str, compile: bool | str, rng: Rng,
     ):  # fmt: skip
         self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
@@ -91,6 +92,7 @@ class DistributionMatching:
         per_image = 2 * difference[label_syn] * num_classes / len(seen)
         grad = self.embeddings.of_images(seen.detach(), per_image)
         (self.image_syn.grad,) = torch.autograd.grad(seen, image_syn, grad)
+        ranks.copy_first(self.image_syn.grad)
         self.optimizer_img.step()
         self.iteration += 1
         return self._log(difference, len(real) / num_classes)

@@ -165,8 +165,8 @@ class GradientMatching:
                 self._pull(gradients, directions[c])
 
         # One step for the images of all classes, whoever computed them.
-        if level != 'inter':
-            ranks.add_up(self.image_syn.grad)
+        bring_together = ranks.copy_first if level == 'inter' else ranks.add_up
+        bring_together(self.image_syn.grad)
         self.log.end_step()
         self.optimizer_img.step()
 

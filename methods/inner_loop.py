@@ -7,6 +7,7 @@ overfit   until the loss on a fixed batch of real images rises, at most inner_lo
 
 import torch
 
+import ranks
 from dataset.data import Data
 from engine.gradients import loss
 from engine.training import TrainStep, train_epoch
@@ -30,7 +31,7 @@ class InnerLoop:
 
     def __init__(
         self, data: Data, net, augmentation, rng: Rng, *, inner_loop: int, schedule: str,
-        lr_net: float, momentum_net: float, batch_train: int, precision: str, compile: bool,
+        lr_net: float, momentum_net: float, batch_train: int, precision: str, compile: bool | str,
     ):  # fmt: skip
         self.data, self.net, self.augmentation, self.rng = data, net, augmentation, rng
         self.epochs, self.schedule = inner_loop, schedule
@@ -65,7 +66,7 @@ class InnerLoop:
         for epoch in range(self.epochs):
             self._epoch(images, labels)
             now = self._probe_loss()  # waits for the device
-            if now > best:
+            if ranks.from_first(now > best):
                 return epoch + 1
             best = now
         return self.epochs

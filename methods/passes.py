@@ -34,7 +34,7 @@ class Passes:
 
     def __init__(
         self, net, data: Data, num_classes: int, batch_real: int, num_syn: int, precision: str,
-        compile: bool,
+        compile: bool | str,
     ):  # fmt: skip
         self.data, self.precision, self.net = data, precision, net
         pixels = data.shape[1] * data.shape[2]

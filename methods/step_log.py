@@ -32,10 +32,9 @@ class StepLog:
         self.rows[row, 0] += distance
 
     def end_step(self) -> None:
-        """Add the rows of all ranks to the totals, class after class."""
+        """Add the rows of all ranks to the totals."""
         ranks.add_up(self.rows)
-        for row in self.rows:
-            self.totals += row
+        self.totals += self.rows.sum(0)
         self.rows.zero_()
 
     def read(self, steps: int, images: torch.Tensor) -> dict:

@@ -15,11 +15,12 @@ python=${PYTHON:-python} out=results/gpu_check jobs=${JOBS:-4}
 mkdir -p "$out"
 
 if [ "${1:-}" = --collect ]; then
-    tar xzkf "$out/runs.tar.gz" 2> /dev/null
+    rm -rf "$out/unpacked" && mkdir "$out/unpacked"
+    tar xzf "$out/runs.tar.gz" -C "$out/unpacked" || exit
     shopt -s nullglob
-    finished=(results/*/res_*.pt)
+    finished=("$out"/unpacked/results/*/res_*.pt)
     ((${#finished[@]})) || { echo "no run has finished yet" >&2 && exit 2; }
-    $python main_report.py --keep $(dirname "${finished[@]}") || exit
+    $python main_report.py --keep "${finished[@]%/*}" || exit
     $python main_report.py --readme README.md README.ko.md --out docs/results.md || exit
     echo "the speed is in $out/*.csv: docs/benchmark.md"
     exit
@@ -28,22 +29,23 @@ fi
 limit=${1:-480} data=${2:-CIFAR10}
 [[ $limit =~ ^[0-9]+$ ]] || { echo "error: seconds or --collect, not '$limit'" >&2 && exit 2; }
 shift $(($# < 2 ? $# : 2))
-stamps=results/gpu_check.steps && mkdir -p "$stamps"
-rm -f "$stamps"/*.failed "$stamps"/*.waits
+((jobs > 0)) || { echo "error: JOBS=$jobs: one run at a time at least" >&2 && exit 2; }
+stamps=results/gpu_check.steps own_mps=""
+mkdir -p "$stamps" && rm -f "$stamps"/*.waits
 
 # One step, once: its stamp says that it is done. It gets a signal when time is over.
 run() {
     local stamp left=$((limit - SECONDS)) code
     stamp=$stamps/$(printf '%s\n' "$data" "$@" | md5sum | cut -c1-12)
-    [ -e "$stamp" ] && return
+    [ -e "$stamp" ] || [ -e "$stamp.failed" ] && return
     ((left > 5)) || { touch "$stamp.waits" && return; }
     echo "+ [$SECONDS s] $*"
-    timeout -s TERM -k 30 "$left" "$@" > "$stamp.log" 2>&1
+    timeout --foreground -s TERM -k 30 "$left" "$@" > "$stamp.log" 2>&1
     code=$?
     if ((code == 0)); then
         tr '\r' '\n' < "$stamp.log" | grep -E '^[A-Za-z0-9]+ [0-9.]+ ±|passed|^(DC|BS|DSA) '
         touch "$stamp"
-    elif ((code == 124 || code == 137 || code == 143)); then
+    elif ((code == 124 || code == 143 || SECONDS >= limit)); then
         touch "$stamp.waits"
     else
         echo "$* : $(tail -n 1 "$stamp.log" | tr '\r' '\n' | tail -n 1)" | tee "$stamp.failed"
@@ -56,14 +58,15 @@ cell() {
 }
 # What was learned, small enough to carry away.
 pack() {
-    [ -n "${MPS:-}" ] && echo quit | nvidia-cuda-mps-control > /dev/null 2>&1
+    [ -n "$own_mps" ] && echo quit | nvidia-cuda-mps-control > /dev/null 2>&1
     cat "$stamps"/*.log 2> /dev/null | tr '\r' '\n' > "$out/log.txt"
     tar czf "$out/runs.tar.gz" --exclude=lock --exclude='*.png' --exclude='gpu_check*' results
 }
 trap pack EXIT
+trap 'trap "" INT TERM; kill -TERM 0; wait; exit 143' INT TERM # runs save, then it packs
 if [ -n "${MPS:-}" ]; then
     export CUDA_MPS_PIPE_DIRECTORY=$PWD/$stamps/mps CUDA_MPS_LOG_DIRECTORY=$PWD/$stamps/mps
-    nvidia-cuda-mps-control -d || unset CUDA_MPS_PIPE_DIRECTORY
+    nvidia-cuda-mps-control -d && own_mps=1 || unset CUDA_MPS_PIPE_DIRECTORY
 fi
 
 for part in ${PARTS:-parity speed recipes study cells}; do
@@ -99,6 +102,8 @@ for part in ${PARTS:-parity speed recipes study cells}; do
         ;;
     cells) # at full length, one set x 20 networks
         bs="--layer_idx 3 --num_cluster 20"
+        run $python main_cluster.py --dataset "$data" --layer_idx 3 --num_cluster 20 \
+            --extractor_epochs 12
         cell main.py --method DC --ipc 10 "$@"
         cell main.py --method DSA --ipc 10 "$@"
         cell main_BS.py $bs --ipc 10 "$@"
@@ -128,6 +133,6 @@ for part in ${PARTS:-parity speed recipes study cells}; do
     esac
     wait
 done
-cat "$stamps"/*.failed 2> /dev/null && exit 1
 ls "$stamps"/*.waits > /dev/null 2>&1 && exit 3
+cat "$stamps"/*.failed 2> /dev/null && rm "$stamps"/*.failed && exit 1
 echo "all is done: bash runs/gpu_check.sh --collect"

@@ -132,3 +132,10 @@ def test_mistakes(flags, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main_script.main(line.split())
     assert exit_.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_recorded_passes_are_not_compiled(monkeypatch):
+    monkeypatch.setattr('engine.gradients.compiled', None)  # a call would fail
+    for whole in (False, True):
+        net = make_network('ConvNetD1', 1, 10, (8, 8), torch.Generator())
+        assert Embeddings(net, (1, 8, 8), 'fp32', 'graphs', whole).compile in ('graphs', False)

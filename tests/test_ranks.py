@@ -81,7 +81,7 @@ def test_ranks_give_the_numbers_of_one_process(tmp_path, num, line):
         output = run(count, f'{LINE} {line}', tmp_path / str(count))
     assert_equal(tmp_path / '1', tmp_path / str(num))
     assert output.count('ConvNetD1 ') >= 1  # rank 0 alone prints
-    assert output.count('folder ') == 1 and f'{num} share 10 classes' in output
+    assert output.count('folder ') == 1 and f'{num} share the work' in output
 
 
 def test_clusters_and_batches_from_them(tmp_path):
@@ -131,6 +131,34 @@ def test_a_run_goes_on_after_a_rank_has_died(tmp_path, number):
         assert len(errors) == 1 and 'another rank has ended' in errors[0]
     run(1, line, tmp_path / 'stopped')
     assert_equal(tmp_path / 'whole', tmp_path / 'stopped')
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs /proc')
+def test_a_signal_to_one_rank_waits_for_the_checkpoint_of_the_first(tmp_path):
+    # Saving takes long, and no earlier checkpoint is there: else an unfinished save would not show.
+    script = (
+        'import sys, time, experiment.run as run, main, methods.gradient_matching as matching\n'
+        'save, step = run.save_tensors, matching.GradientMatching.step\n'
+        'run.save_tensors = lambda *words: time.sleep(2) or save(*words)\n'
+        'def marked(self, pause):\n'
+        '    open(sys.argv[1], "w").close()\n'
+        '    return step(self, pause)\n'
+        'matching.GradientMatching.step = marked\n'
+        'main.main(sys.argv[2:])'
+    )
+    (tmp_path / 'slow.py').write_text(script)
+    line = f'{tmp_path}/begun {LINE.replace("--Iteration 3", "--Iteration 500")} {LOOPS}'
+    words = command(2, str(tmp_path / 'slow.py'), line.replace('_every 2', '_every 0'), tmp_path)
+    process = subprocess.Popen(
+        words, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / 'begun').exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(children(process.pid)[-1], signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert 'stopped and saved in' in output and list(tmp_path.glob('*/checkpoint.pt'))
 
 
 def start_by_hand(rank, port, line, folder, **environment):
