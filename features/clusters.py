@@ -12,56 +12,22 @@ import json
 import time
 from pathlib import Path
 
-import joblib
 import numpy as np
 import torch
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 import ranks
 from dataset.data import Data
 from experiment.files import file_hash, load_tensors, making, save_tensors, write_atomic
 from features.extractor import check_own, ensure_extractor, extractor_path, layer_features
+from features.kmeans import check_package, cluster_classes
 from utils import UserError
 
-# Members that a balanced cluster may have more or less than n/k, at most half of n/k.
-SLACK = 50
 Clusters = dict[int, dict[int, list[int]]]
 
 
 def cluster_path(folder: str | Path, data: Data, k: int, layer: int | str, balanced: bool) -> Path:
     """Return the cluster file of a data set; layer: of the extractor, or a name of features."""
     return Path(folder) / f'class_idx_{data.name.lower()}_k{k}_{layer}_{balanced}.pt'
-
-
-def size_bounds(n: int, k: int) -> tuple[int, int]:
-    """Return the fewest and the most members of k balanced clusters: n/k ± min(50, n/2k)."""
-    # The original's n/k ± 50 cannot be met, or allows clusters of one member, where n/k is small.
-    slack = min(SLACK, n // (2 * k))
-    return n // k - slack, min(n, -(-n // k) + slack)
-
-
-def cluster_points(
-    points: np.ndarray, k: int, balanced: bool, seed: int = 1
-) -> tuple[np.ndarray, float, float]:
-    """Cluster points (N, D); return labels (N,), inertia, mean silhouette (nan for k = 1 or N)."""
-    # Imported here: each worker process needs it, and other commands should start fast.
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
-
-    if balanced:
-        from k_means_constrained import KMeansConstrained
-
-        low, high = size_bounds(len(points), k)
-        model = KMeansConstrained(k, size_min=low, size_max=high, random_state=seed)
-    else:
-        model = KMeans(k, n_init=5, max_iter=300, random_state=seed)
-    # In double precision: K-Means in single precision depends on the order of its sums.
-    labels = model.fit_predict(points.astype(np.float64))
-    # K-Means leaves clusters empty where points coincide.
-    num = len(np.unique(labels))
-    silhouette = silhouette_score(points, labels) if 1 < num < len(points) else float('nan')
-    return labels, float(model.inertia_), float(silhouette)
 
 
 def make_clusters(
@@ -75,6 +41,7 @@ def make_clusters(
     check_k(data, k)
     started = time.monotonic()
 
+    # K-Means class by class.
     classes = [index.cpu().numpy() for index in data.indices_class]
     results = cluster_classes(features, classes, k, balanced, f'layer {layer}, k {k}')
 
@@ -99,26 +66,9 @@ def make_clusters(
         'silhouette': [score for _, _, score in results],
         'seconds': time.monotonic() - started,
     }
+    # Both files are whole or not there, whenever this is killed.
     save_tensors(path, clusters)
     write_atomic(path.with_suffix('.json'), json.dumps(summary, indent=1).encode())
-
-
-def cluster_classes(
-    features: torch.Tensor, classes: list[np.ndarray], k: int, balanced: bool, title: str
-) -> list[tuple]:
-    """Return what cluster_points returns for each class, in parallel: they do not depend on others.
-
-    classes: positions in features (N, D). Ranks on one machine share its processors.
-    """
-    tasks = (
-        delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced)
-        for index in classes
-    )
-    workers = max(1, joblib.cpu_count() // ranks.size_here())
-    jobs = workers if len(features) > 5000 else 1  # workers take seconds to start
-    results = Parallel(jobs, return_as='generator')(tasks)
-    hidden = not ranks.leads()
-    return list(tqdm(results, title, total=len(classes), leave=False, disable=hidden))
 
 
 def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:
@@ -137,17 +87,6 @@ def check_k(data: Data, k: int) -> None:
     if k > num:
         name = data.class_names[smallest]
         raise UserError(f'--num_cluster {k} is more than class {name!r} has images ({num})')
-
-
-def check_package() -> None:
-    """Raise UserError if size-constrained K-Means cannot be imported: before hours of work."""
-    try:
-        import k_means_constrained  # noqa: F401
-    except Exception as error:  # missing, or a version that today's NumPy breaks
-        raise UserError(
-            f'clusters of equal size need the package k-means-constrained >= 0.7.4 ({error}): '
-            'pip install "k-means-constrained>=0.7.4"; or pass --no-norm'
-        ) from error
 
 
 def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> Clusters:
@@ -242,6 +181,7 @@ def ensure_clusters(
             data, folder, extractor, epochs=epochs, seed=seed, precision=precision
         )
         features = layer_features(net, data, precision)
+        # Each rank makes its share; another process may be at the same files.
         for layer, k, path in filter(lambda part: ranks.owns(missing.index(part)), missing):
             with making(path) as still:  # another process may have made it meanwhile
                 if still:

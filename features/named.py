@@ -15,11 +15,11 @@ from dataset.data import Data
 from experiment.files import making
 from features.clusters import (
     check_k,
-    check_package,
     cluster_path,
     make_clusters,
     read_clusters,
 )
+from features.kmeans import check_package
 from features.trained import trained_features
 
 COMPONENTS, PIXELS = 64, 32  # components; of images of at most so many pixels a side

@@ -17,11 +17,10 @@ from features import extractor as extractor_module
 from features import named
 from features.clusters import (
     cluster_path,
-    cluster_points,
     make_clusters,
     read_clusters,
-    size_bounds,
 )
+from features.kmeans import cluster_points, size_bounds
 from features.named import ensure_named_clusters, pixel_components
 from utils import UserError
 

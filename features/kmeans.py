@@ -1,0 +1,72 @@
+"""K-Means of the classes of a data set; plain, or with clusters of about equal size."""
+
+import joblib
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+import ranks
+from utils import UserError
+
+# Members that a balanced cluster may have more or less than n/k, at most half of n/k.
+SLACK = 50
+
+
+def size_bounds(n: int, k: int) -> tuple[int, int]:
+    """Return the fewest and the most members of k balanced clusters: n/k ± min(50, n/2k)."""
+    # The original's n/k ± 50 cannot be met, or allows clusters of one member, where n/k is small.
+    slack = min(SLACK, n // (2 * k))
+    return n // k - slack, min(n, -(-n // k) + slack)
+
+
+def cluster_points(
+    points: np.ndarray, k: int, balanced: bool, seed: int = 1
+) -> tuple[np.ndarray, float, float]:
+    """Cluster points (N, D); return labels (N,), inertia, mean silhouette (nan for k = 1 or N)."""
+    # Imported here: each worker process needs it, and other commands should start fast.
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    if balanced:
+        from k_means_constrained import KMeansConstrained
+
+        low, high = size_bounds(len(points), k)
+        model = KMeansConstrained(k, size_min=low, size_max=high, random_state=seed)
+    else:
+        model = KMeans(k, n_init=5, max_iter=300, random_state=seed)
+    # In double precision: K-Means in single precision depends on the order of its sums.
+    labels = model.fit_predict(points.astype(np.float64))
+    # K-Means leaves clusters empty where points coincide.
+    num = len(np.unique(labels))
+    silhouette = silhouette_score(points, labels) if 1 < num < len(points) else float('nan')
+    return labels, float(model.inertia_), float(silhouette)
+
+
+def cluster_classes(
+    features: torch.Tensor, classes: list[np.ndarray], k: int, balanced: bool, title: str
+) -> list[tuple]:
+    """Return what cluster_points returns for each class, in parallel: they do not depend on others.
+
+    classes: positions in features (N, D). Ranks on one machine share its processors.
+    """
+    tasks = (
+        delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced)
+        for index in classes
+    )
+    workers = max(1, joblib.cpu_count() // ranks.size_here())
+    jobs = workers if len(features) > 5000 else 1  # workers take seconds to start
+    results = Parallel(jobs, return_as='generator')(tasks)
+    hidden = not ranks.leads()
+    return list(tqdm(results, title, total=len(classes), leave=False, disable=hidden))
+
+
+def check_package() -> None:
+    """Raise UserError if size-constrained K-Means cannot be imported: before hours of work."""
+    try:
+        import k_means_constrained  # noqa: F401
+    except Exception as error:  # missing, or a version that today's NumPy breaks
+        raise UserError(
+            f'clusters of equal size need the package k-means-constrained >= 0.7.4 ({error}): '
+            'pip install "k-means-constrained>=0.7.4"; or pass --no-norm'
+        ) from error
