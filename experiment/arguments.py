@@ -33,6 +33,13 @@ from utils import UserError
 # A run's name begins with these; its precision depends on the machine, so it is always named.
 NAMED = 'method', 'dataset', 'model', 'ipc', 'seed', 'precision'
 
+# {flag: (another flag, its value that makes the first one useless)}
+POINTLESS = {
+    'schedule': ('outer_loop', 1),
+    'momentum_net': ('outer_loop', 1),
+    'inner_loop': ('schedule', 'adaptive'),
+}
+
 
 class Arguments(argparse.Namespace):
     """Parsed and derived arguments; they cannot be changed."""
@@ -98,6 +105,7 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     names = taken_flags(shelf, method, drawn)
     filled = recipe_settings(typed, shelf, method) | typed
     values = derived(names, filled | {'method': method, 'draw': drawn}, defaults)
+    _refuse_pointless(typed, values)
     # The protocol that fits the method anyway makes no other run.
     own = 'dc' if values.get('dsa_strategy', 'None') == 'None' else 'dsa'
     values['protocol'] = None if values['protocol'] == own else values['protocol']
@@ -177,6 +185,13 @@ def derived(names: set[str], typed: dict, defaults: dict) -> dict:
         if values[name] is None and not (FLAGS[name].optional or is_replaced(name, values)):
             raise UserError(f'--method {values["method"]} has no default for --{name}: type it')
     return values
+
+
+def _refuse_pointless(typed: dict, values: dict) -> None:
+    """Raise UserError for a typed value, not the default, that another flag makes useless."""
+    for name, (other, value) in POINTLESS.items():
+        if typed.get(name, FLAGS[name].default) != FLAGS[name].default and values[other] == value:
+            raise UserError(f'--{name} {typed[name]} does nothing with --{other} {value}')
 
 
 def is_replaced(name: str, values: dict) -> bool:

@@ -200,6 +200,8 @@ def test_scripts_without_methods_fill_the_table_s_defaults():
         ('--method herding --draw stratified', '--draw does nothing for --method herding'),
         ('--method BS --draw uniform', '--draw uniform does not; use --method DC'),
         ('--no-norm', '--norm does nothing with --draw uniform.*main_BS.py'),
+        ('--schedule adaptive', '--schedule adaptive does nothing with --outer_loop 1'),
+        ('--ipc 10 --schedule adaptive --inner_loop 3', '--inner_loop 3 does nothing with'),
         ('--draw nearest', "'nearest'.*stratified"),
         ('--unknown 3', 'unrecognized arguments: --unknown'),
     ],
