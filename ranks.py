@@ -112,8 +112,8 @@ def together():
         if not any(word in str(error) for word in LOST):
             raise
         raise UserError(
-            f'another rank has ended ({str(error).splitlines()[0][:120]}); what was saved is kept: '
-            'the same command continues, with any number of ranks'
+            'another rank has ended; what was saved is kept: the same command continues, with any '
+            'number of ranks'
         ) from error
 
 

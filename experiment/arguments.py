@@ -190,7 +190,10 @@ def derived(names: set[str], typed: dict, defaults: dict) -> dict:
 def _refuse_pointless(typed: dict, values: dict) -> None:
     """Raise UserError for a typed value, not the default, that another flag makes useless."""
     for name, (other, value) in POINTLESS.items():
-        if typed.get(name, FLAGS[name].default) != FLAGS[name].default and values[other] == value:
+        if (
+            typed.get(name, FLAGS[name].default) != FLAGS[name].default
+            and values.get(other) == value
+        ):
             raise UserError(f'--{name} {typed[name]} does nothing with --{other} {value}')
 
 

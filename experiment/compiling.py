@@ -62,6 +62,8 @@ def settle_compile(
     settled = {'off': False, 'graphs': uncompiled, 'on': True}.get(args.compile)
     if settled is None:
         settled = True if work > WORTH_IT[on_gpu] else uncompiled
+    if args.compile == 'graphs' and not on_gpu:
+        why = 'a CPU has no CUDA graphs'
     if settled is True and not has_compiler(data.device):
         settled, why = uncompiled, 'no working compiler here'
     print(f'compile: {ANSWERS[settled]} ({why})')

@@ -7,29 +7,31 @@
 # It stops after so many seconds with everything saved and exit code 3; the same command continues.
 # 0 says that all is done, 1 that some steps failed (named at the end, tried again next time).
 # PARTS="parity speed recipes study cells" says which parts, JOBS how many runs side by side.
-# Where NVIDIA's MPS can be started, MPS=1 makes runs side by side over twice as fast.
-# results/gpu_check/ then holds logs, tables and runs.tar.gz (also unfinished ones, to go on from).
+# Where NVIDIA's MPS can be started, MPS=1 makes runs side by side 1.4 to 2.7 times as fast.
+# results/gpu_check/ holds the runs, logs and tables; runs.tar.gz is what to carry away.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python} out=results/gpu_check jobs=${JOBS:-4}
 mkdir -p "$out"
 
 if [ "${1:-}" = --collect ]; then
+    [ -e "$out/runs.tar.gz" ] || { echo "error: no $out/runs.tar.gz: run it first" >&2 && exit 2; }
     rm -rf "$out/unpacked" && mkdir "$out/unpacked"
     tar xzf "$out/runs.tar.gz" -C "$out/unpacked" || exit
     shopt -s nullglob
-    finished=("$out"/unpacked/results/*/res_*.pt)
+    finished=("$out"/unpacked/runs/*/res_*.pt)
     ((${#finished[@]})) || { echo "no run has finished yet" >&2 && exit 2; }
     $python main_report.py --keep "${finished[@]%/*}" || exit
     $python main_report.py --readme README.md README.ko.md --out docs/results.md || exit
-    echo "the speed is in $out/*.csv: docs/benchmark.md"
+    for table in "$out"/*.csv; do echo "for docs/benchmark.md: $table"; done
     exit
 fi
 
 limit=${1:-480} data=${2:-CIFAR10}
-[[ $limit =~ ^[0-9]+$ ]] || { echo "error: seconds or --collect, not '$limit'" >&2 && exit 2; }
+[[ $limit =~ ^[0-9]+$ ]] && ((limit >= 20)) ||
+    { echo "error: 20 seconds or more, or --collect, not '$limit'" >&2 && exit 2; }
 shift $(($# < 2 ? $# : 2))
-((jobs > 0)) || { echo "error: JOBS=$jobs: one run at a time at least" >&2 && exit 2; }
+[[ $jobs =~ ^[1-9][0-9]*$ ]] || { echo "error: JOBS=$jobs is no number of runs" >&2 && exit 2; }
 stamps=results/gpu_check.steps own_mps=""
 mkdir -p "$stamps" && rm -f "$stamps"/*.waits
 
@@ -48,22 +50,31 @@ run() {
     elif ((code == 124 || code == 143 || SECONDS >= limit)); then
         touch "$stamp.waits"
     else
-        echo "$* : $(tail -n 1 "$stamp.log" | tr '\r' '\n' | tail -n 1)" | tee "$stamp.failed"
+        echo "failed: $* : $(tail -n 1 "$stamp.log" | tr '\r' '\n' | tail -n 1)" > "$stamp.failed"
     fi
 }
 # A run beside others.
 cell() {
     while (($(jobs -rp | wc -l) >= jobs)); do wait -n; done
-    run $python "$1" --dataset "$data" --num_exp 1 --eval_every 0 "${@:2}" &
+    run $python "$1" --dataset "$data" --num_exp 1 --eval_every 0 --save_path "$out/runs" "${@:2}" &
 }
 # What was learned, small enough to carry away.
 pack() {
     [ -n "$own_mps" ] && echo quit | nvidia-cuda-mps-control > /dev/null 2>&1
     cat "$stamps"/*.log 2> /dev/null | tr '\r' '\n' > "$out/log.txt"
-    tar czf "$out/runs.tar.gz" --exclude=lock --exclude='*.png' --exclude='gpu_check*' results
+    mkdir -p "$out/runs"
+    tar czf "$out/runs.tar.gz" -C "$out" --exclude=lock --exclude='*.png' runs
+}
+# Runs get the signal, too: they save, and then it packs.
+stop() {
+    trap '' INT TERM
+    for job in $(jobs -rp); do pkill -TERM -P "$job"; done
+    pkill -TERM -P $$ timeout
+    wait
+    exit 143
 }
 trap pack EXIT
-trap 'trap "" INT TERM; kill -TERM 0; wait; exit 143' INT TERM # runs save, then it packs
+trap stop INT TERM
 if [ -n "${MPS:-}" ]; then
     export CUDA_MPS_PIPE_DIRECTORY=$PWD/$stamps/mps CUDA_MPS_LOG_DIRECTORY=$PWD/$stamps/mps
     nvidia-cuda-mps-control -d && own_mps=1 || unset CUDA_MPS_PIPE_DIRECTORY
@@ -133,6 +144,7 @@ for part in ${PARTS:-parity speed recipes study cells}; do
     esac
     wait
 done
-ls "$stamps"/*.waits > /dev/null 2>&1 && exit 3
+left=$(ls "$stamps"/*.waits 2> /dev/null | wc -l)
+((left)) && echo "time is over, $left steps are left: the same command continues" && exit 3
 cat "$stamps"/*.failed 2> /dev/null && rm "$stamps"/*.failed && exit 1
 echo "all is done: bash runs/gpu_check.sh --collect"
