@@ -22,6 +22,7 @@ from benchmark.table import text_of, write_csv
 from benchmark.to_accuracy import contest
 from dataset.data import load_dataset
 from engine.device import fast_precision, set_up_device
+from experiment.compiling import MEANING
 from experiment.environment import environment
 from experiment.flags import Parser, natural, positive
 from methods.presets import LOOPS
@@ -33,7 +34,6 @@ COLUMNS = (
     'evaluate_network', 'iteration', 'peak_memory_mib', 'share_of_matrix_rate',
     'share_of_copy_rate', 'first_match', 'spread_match', 'ranks', 'gather',
 )  # fmt: skip
-COMPILE = {'on': True, 'graphs': 'graphs', 'off': False}
 EPOCHS = {'DC': 301, 'BS': 301, 'DSA': 1001}
 
 
@@ -73,7 +73,7 @@ def make_parser() -> Parser:
         help='default: the fast one, fp32',
     )  # fmt: skip
     parser.add_argument(
-        '--compile', choices=COMPILE, default='on',
+        '--compile', choices=MEANING, default='on',
         help='ours compiled, on a GPU replayed (default: on), or only that (graphs), or neither',
     )  # fmt: skip
     parser.add_argument(
@@ -118,7 +118,7 @@ def rows_of_all(args, names: list[str], data, rate: dict, facts: dict) -> list[d
     rows, quantities = [], QUANTITIES[:1] if args.only_match else QUANTITIES
     if args.ranks:
         quantities = (*quantities, 'gather')
-    options = vars(args) | {'quantities': quantities, 'compile': COMPILE[args.compile]}
+    options = vars(args) | {'quantities': quantities, 'compile': MEANING[args.compile]}
     for method in args.method:
         for ipc in args.ipc:
             work = work_of_a_step(data, ipc)

@@ -16,6 +16,8 @@ from networks import make_network
 # {on a GPU: floating-point operations}; below, compiling costs more than it saves
 # (docs/benchmark.md).
 WORTH_IT = {False: 3e13, True: 3e15}
+# What a typed --compile means to the passes (engine/gradients.py).
+MEANING = {'on': True, 'graphs': 'graphs', 'off': False}
 ANSWERS = {True: 'yes', False: 'no', 'graphs': 'no, replayed from CUDA graphs'}
 
 
@@ -59,11 +61,12 @@ def settle_compile(
     on_gpu = data.device.type in DEVICES
     uncompiled = 'graphs' if on_gpu else False
     why = f'{work:.1e} floating-point operations'
-    settled = {'off': False, 'graphs': uncompiled, 'on': True}.get(args.compile)
-    if settled is None:
+    if args.compile == 'auto':
         settled = True if work > WORTH_IT[on_gpu] else uncompiled
-    if args.compile == 'graphs' and not on_gpu:
-        why = 'a CPU has no CUDA graphs'
+    else:
+        settled = MEANING[args.compile]
+    if settled == 'graphs' and not on_gpu:
+        settled, why = False, 'a CPU has no CUDA graphs'
     if settled is True and not has_compiler(data.device):
         settled, why = uncompiled, 'no working compiler here'
     print(f'compile: {ANSWERS[settled]} ({why})')

@@ -182,7 +182,7 @@ def ensure_clusters(
         )
         features = layer_features(net, data, precision)
         # Each rank makes its share; another process may be at the same files.
-        for layer, k, path in filter(lambda part: ranks.owns(missing.index(part)), missing):
+        for layer, k, path in missing[ranks.rank() :: ranks.size()]:
             with making(path) as still:  # another process may have made it meanwhile
                 if still:
                     settings = {'k': k, 'layer': layer, 'balanced': balanced, 'facts': facts}

@@ -7,7 +7,7 @@
 # It stops after so many seconds with everything saved and exit code 3; the same command continues.
 # 0 says that all is done, 1 that some steps failed (named at the end, tried again next time).
 # PARTS="parity speed recipes study cells" says which parts, JOBS how many runs side by side.
-# Where NVIDIA's MPS can be started, MPS=1 makes runs side by side 1.4 to 2.7 times as fast.
+# Where NVIDIA's MPS can be started, MPS=1 makes runs side by side faster (docs/benchmark.md).
 # results/gpu_check/ holds the runs, logs and tables; runs.tar.gz is what to carry away.
 set -uo pipefail
 cd "$(dirname "$0")/.."
