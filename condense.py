@@ -17,6 +17,7 @@ from engine.device import peak_memory
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool
 from experiment.arguments import Arguments, flags_of, num_images
+from experiment.checkpoint import restore
 from experiment.compiling import settle_compile
 from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
@@ -61,7 +62,7 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
             if progress.method is None:
                 progress.seconds += start_seconds
             elif hasattr(method, 'step'):
-                method.load_state_dict(progress.method)
+                restore(method, progress.method, run.checkpoint_path)
             condense_one(run, progress, method, data, pool, args)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
             progress.sets.append([part.cpu().clone() for part in method.synset])
@@ -93,10 +94,10 @@ def condense_one(
     with progress_bar(progress, last) as bar:
         while True:
             # Evaluate when due: the set that is saved at the end is the set that was evaluated.
-            due = progress.iteration == last or (every and progress.iteration % every == 0)
+            due = progress.iteration >= last or (every and progress.iteration % every == 0)
             if due and not progress.evaluated:
                 evaluate_set(run, progress, method, data, pool, args, save_progress)
-            if progress.iteration == last:
+            if progress.iteration >= last:
                 return
 
             # One iteration, or a part of it: a long one pauses to be saved.

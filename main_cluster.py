@@ -6,6 +6,8 @@
 The extractor is made first if it is missing. Files that are there already stay as they are.
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from dataset.data import load_dataset
 from engine.device import set_up_device
 from experiment.arguments import parse
@@ -30,9 +32,10 @@ def main(argv=None):
     for path in paths:
         facts = facts_of(path)
         if not facts:
-            print(f'{path}: no JSON beside it, so nothing is known of how it was made')
+            print(f'{path}: a file of the original, so nothing is known of how it was made')
             continue
-        silhouette = sum(facts['silhouette']) / data.num_classes
+        known = [score for score in facts['silhouette'] if score is not None]
+        silhouette = sum(known) / len(known) if known else float('nan')
         print(
             f'{path}: sizes {facts["size_min"]} to {facts["size_max"]}, mean silhouette '
             f'{silhouette:.3f}, {facts["seconds"]:.1f} s'

@@ -7,6 +7,8 @@
 A file holds `data` = [[images (N, C, H, W) normalised, labels (N,)], …]. --protocol says how.
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from pathlib import Path
 
 import torch
@@ -18,13 +20,13 @@ from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool, strategy_of
 from experiment.arguments import Arguments, num_images, parse, run_name
 from experiment.compiling import settle_compile
-from experiment.files import file_hash
 from experiment.flags import EVERY_RUN, Parser
 from experiment.progress import Progress
 from experiment.result import is_finished, load_result, report_finished, result_of, save_result
 from experiment.run import Run
 from methods import METHODS
 from report.cross_architecture import NetworksTable
+from storage.files import file_hash
 from utils import Rng, UserError, script
 
 
@@ -51,7 +53,7 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Argument
     result = load_result(path)
     sets = result['data'][: args.num_exp]
     check_sets(path, sets, data)
-    made_by = result.get('args', {})
+    made_by = result['args']
     condensed_from = made_by.get('dataset', args.dataset)
     if Path(condensed_from).stem != Path(args.dataset).stem:
         raise UserError(
@@ -94,7 +96,7 @@ def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
 
 def is_evaluation(synset: str) -> bool:
     """Tell, and say, whether this script wrote the file: a copy of another set, to be left out."""
-    if synset == 'random' or load_result(Path(synset)).get('args', {}).get('made_by') is None:
+    if synset == 'random' or load_result(Path(synset))['args'].get('made_by') is None:
         return False
     print(f'{synset} is the evaluation of another file: left out')
     return True

@@ -7,15 +7,17 @@ python main_report.py --results results others   # the same runs of two folders,
 python main_report.py --keep results/DC_*        # logs and sets for others, in docs/runs
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from pathlib import Path
 
-from experiment.files import write_atomic
 from experiment.flags import Parser
 from report.cells import STUDY
 from report.kept import keep_run, kept_page
 from report.readme import MARKS, has_marks, with_numbers
 from report.summary import Row, collect, merge_rows, read_summary, write_summary
 from report.tables import published, results_page
+from storage.files import write_atomic
 from utils import UserError, aligned, script
 
 HEADER = (

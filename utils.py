@@ -1,9 +1,14 @@
 """What everything shares: the user's mistake, random streams, tables as text, how scripts end."""
 
+import codecs
+import contextlib
 import functools
 import os
+import signal
 import sys
+import threading
 import time
+import unicodedata
 import warnings
 import zlib
 
@@ -16,6 +21,10 @@ NO_MEMORY = ('out of memory', 'allocate memory', 'enough memory')
 
 class UserError(Exception):
     """A flag, file, data set or device that cannot work: its value, the rule and the way out."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks to stop: Interrupted(number)."""
 
 
 class Rng:
@@ -45,8 +54,14 @@ class Rng:
         self.host_generator.set_state(state['host_generator'])
 
 
+def printable(text: object) -> str:
+    """Return text without characters that would steer a terminal or break a line."""
+    return ''.join('\ufffd' if unicodedata.category(c) == 'Cc' else c for c in str(text))
+
+
 def aligned(lines: list[tuple[str, ...]]) -> str:
     """Return lines of cells as text in aligned columns."""
+    lines = [tuple(map(printable, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return '\n'.join(
         '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -59,6 +74,92 @@ def silence() -> None:
     warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 
 
+# What a terminal that is not UTF-8 shows in place of our few signs.
+ASCII = {'±': '+-', '–': '-', '−': '-', '…': '...', '²': '^2', '’': "'"}
+codecs.register_error(
+    'readable', lambda e: (''.join(ASCII.get(c, '?') for c in e.object[e.start : e.end]), e.end)
+)
+
+
+class Shown:
+    """An output stream that cannot fail: what nobody can see any more is dropped.
+
+    stream: what it writes to; None if it was closed before the script began.
+    """
+
+    def __init__(self, stream):
+        self.stream = stream or open(os.devnull, 'w')  # noqa: SIM115 (until the process ends)
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text, with other signs for those that the stream does not know."""
+        encoding = getattr(self.stream, 'encoding', None) or 'utf-8'
+        with self._dropping():
+            self.stream.write(text.encode(encoding, 'readable').decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        with self._dropping():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self):
+        try:
+            yield
+        except (OSError, ValueError):  # a reader that ended, a full device, a closed file
+            nowhere = open(os.devnull, 'w')  # noqa: SIM115 (until the process ends)
+            # Python would write what is still buffered when it ends, and fail then.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere.fileno(), self.stream.fileno())
+            self.stream = nowhere
+
+
+@contextlib.contextmanager
+def shown_output():
+    """Let no output stream fail in this context."""
+    plain = sys.stdout, sys.stderr
+    shown = [Shown(stream) for stream in plain]
+    sys.stdout, sys.stderr = shown
+    try:
+        yield
+    finally:
+        for stream in shown:
+            stream.flush()
+        sys.stdout, sys.stderr = plain
+
+
+@contextlib.contextmanager
+def signals_raise(numbers: tuple[str, ...] = ('SIGINT', 'SIGTERM', 'SIGHUP')):
+    """Let signals raise Interrupted in this context, so that half-written files are tidied up."""
+
+    def handler(number, frame):
+        raise Interrupted(number)
+
+    with handling(handler, numbers):
+        yield
+
+
+@contextlib.contextmanager
+def handling(handler, names: tuple[str, ...] = ('SIGINT', 'SIGTERM', 'SIGHUP')):
+    """Let handler(number, frame) answer signals in this context, if this is the main thread."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    # nohup has SIGHUP ignored, and it stays so.
+    hang_up = getattr(signal, 'SIGHUP', None)
+    if hang_up and signal.getsignal(hang_up) is signal.SIG_IGN:
+        numbers = [number for number in numbers if number != hang_up]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
 def _report(error: str) -> None:
     """Print the one line of a mistake."""
     # Of several processes that torchrun started, most meet the same mistake: the first says it.
@@ -66,30 +167,49 @@ def _report(error: str) -> None:
     rank = int(os.environ.get('RANK', 0))
     if rank:
         time.sleep(3)
+    error = ' '.join(printable(error).split())
     print('error:', f'rank {rank}: {error}' if rank else error, file=sys.stderr, flush=True)
 
 
 def script(main):
-    """Wrap main(argv=None): a user's mistake ends in one line and exit code 2, Ctrl-C in 130."""
+    """Wrap main(argv=None): a user's mistake ends in one line and exit code 2.
+
+    So does what the system refuses. A signal ends in one line and 128 + its number. A traceback is
+    a bug of ours. Output that nobody can see any more stops nothing.
+    """
 
     @functools.wraps(main)
     def wrapped(argv=None):
         silence()
-        try:
-            return main(sys.argv[1:] if argv is None else list(argv))
-        except UserError as error:
-            _report(' '.join(str(error).split()))
+        with shown_output(), signals_raise():
+            try:
+                return main(sys.argv[1:] if argv is None else list(argv))
+            except UserError as error:
+                _report(str(error))
+            except (MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not is_memory(error):
+                    _own_bug()
+                    raise
+                reason = str(error).partition('\n')[0] or 'out of memory'
+                _report(f'{reason}; what was saved is kept: use a smaller --ipc')
+            except OSError as error:
+                _report(f'{error.filename or "a file"}: {error.strerror or error}')
+            except KeyboardInterrupt as error:
+                number = error.args[0] if isinstance(error, Interrupted) else signal.SIGINT
+                print(f'stopped by {signal.Signals(number).name}', file=sys.stderr)
+                raise SystemExit(128 + number) from None
+            except Exception:
+                _own_bug()
+                raise
             raise SystemExit(2) from None
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not any(
-                words in str(error) for words in NO_MEMORY
-            ):
-                raise  # a bug of ours, not the user's mistake
-            reason = str(error).partition('\n')[0]
-            _report(f'{reason}; what was saved is kept: use a smaller --ipc')
-            raise SystemExit(2) from None
-        except KeyboardInterrupt:
-            print('interrupted', file=sys.stderr)
-            raise SystemExit(130) from None
 
     return wrapped
+
+
+def is_memory(error: Exception) -> bool:
+    """Tell whether torch says by this error that memory does not suffice."""
+    return any(words in str(error) for words in NO_MEMORY)
+
+
+def _own_bug() -> None:
+    print('This is a bug of the program, not your mistake. Please report it:', file=sys.stderr)

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from experiment.files import write_atomic
+from storage.files import write_atomic
 from utils import aligned
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from dataset.data import Data
 from engine.gradients import choose, loss, predict
 from engine.graphs import replayed
+from storage.kinds import fault, numeric
 from utils import Rng
 
 
@@ -105,6 +106,39 @@ def train_on_set(
         train_epoch(step, images, labels, batch_size, rng, augmentation)
         if epoch == epochs // 2 + 1:
             step = TrainStep(net, evaluation_optimizer(net, lr * 0.1), precision, compile)
+
+
+def load_weights(net: nn.Module, weights: dict) -> None:
+    """Load weights {name: tensor} into net; raise ValueError unless they are its own, and finite.
+
+    PyTorch alone would take whole numbers, or numbers that are not finite.
+    """
+    own = net.state_dict()
+    if fault(weights, {str: numeric}) or weights.keys() != own.keys():
+        raise ValueError('other weights than the network has')
+    for name, value in own.items():
+        stored = weights[name]
+        if (stored.shape, stored.is_floating_point()) != (value.shape, value.is_floating_point()):
+            raise ValueError(f'{name} has another shape or type')
+    net.load_state_dict(weights)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict, scheduled: bool = False) -> None:
+    """Continue from the state of an optimizer of the same tensors and settings.
+
+    scheduled: a schedule changes the settings. Raises ValueError if the state is another one's.
+    """
+    groups = zip(optimizer.state_dict()['param_groups'], state['param_groups'], strict=True)
+    # Another version of PyTorch may know settings that this one does not.
+    if not scheduled and any(other.get(key, own[key]) != own[key] for own, other in groups
+                             for key in own):  # fmt: skip
+        raise ValueError('an optimizer of other settings')
+    optimizer.load_state_dict(state)
+    # PyTorch takes over what has another shape, and a step would stretch it.
+    for param, of_param in optimizer.state.items():
+        for name, value in of_param.items():
+            if name != 'step' and value is not None and value.shape != param.shape:
+                raise ValueError(f'{name} has another shape than its tensor')
 
 
 @torch.inference_mode()

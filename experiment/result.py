@@ -9,16 +9,16 @@ in the same form, and `factor` the tiles a side.
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import ranks
 from dataset.data import Data
 from experiment.arguments import Arguments
-from experiment.files import load_tensors, save_tensors
 from experiment.flags import FLAGS, flags_of_kinds
 from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
+from storage.files import load_tensors, save_tensors
+from storage.kinds import anything, check, count, image_set, number, share, word
 from utils import UserError
 
 # A label names the method, and a row the data and the images per class.
@@ -38,11 +38,11 @@ def is_finished(result_path: Path, data: Data) -> bool:
     """
     if not ranks.from_first(result_path.exists()):
         return False
-    made_from = load_result(result_path).get('args', {}).get('data_hash', data.fingerprint)
+    made_from = load_result(result_path)['args'].get('data_hash', data.fingerprint)
     if made_from != data.fingerprint:
         raise UserError(
             f'{result_path} was made from other data of the name {data.name}; choose another '
-            '--save_path, or remove the folder to start again'
+            '--save_path'
         )
     return True
 
@@ -63,7 +63,7 @@ def save_result(run: Run, path: Path, data: Data, progress: Progress) -> dict[st
 
 def report_finished(path: Path) -> dict[str, list[float]]:
     """Say that the run of this result file is finished, and return its accuracies."""
-    accs = load_result(path).get('accs_all_exps', {})
+    accs = load_result(path)['accs_all_exps']
     print(f'{path} is finished\n{summary(accs)}')
     return accs
 
@@ -77,16 +77,29 @@ def summary(accs: dict[str, list[float]]) -> str:
     return ', '.join(parts)
 
 
-def _is_set(pair) -> bool:
-    """Tell whether pair is [images (N, C, H, W), labels (N,)] with N > 0."""
-    return (
-        isinstance(pair, list | tuple)
-        and len(pair) == 2
-        and all(isinstance(part, torch.Tensor) for part in pair)
-        and pair[0].ndim == 4
-        and pair[1].shape == pair[0].shape[:1]
-        and len(pair[0]) > 0
-    )
+# What is read of the arguments in a file; another project may store more, and less.
+ARGS = {
+    'dataset?': word,
+    'method?': word,
+    'draw?': word,
+    'synset?': word,
+    'dsa_strategy?': word,
+    'protocol?': lambda value: value in ('dc', 'dsa'),
+    'ipc?': count,
+    'factor?': lambda value: count(value) and value > 0,
+    'data_hash?': word,
+    'changed?': {str: anything},
+    'made_by?': {str: anything},
+}
+KIND = {
+    'data': [image_set],
+    'stored?': [image_set],
+    'factor?': count,
+    'accs_all_exps?': {str: [share]},
+    'args?': ARGS,
+    'mean?': [number],
+    'std?': [number],
+}
 
 
 def load_result(path: Path) -> dict:
@@ -94,14 +107,23 @@ def load_result(path: Path) -> dict:
     result = load_tensors(path, 'result file')
     if (
         not isinstance(result, dict)
-        or not isinstance(result.get('data'), list | tuple)
-        or not result['data']
-        or not all(map(_is_set, result['data']))
-        or not all(isinstance(result.get(key, {}), dict) for key in ('args', 'accs_all_exps'))
+        or not isinstance(result.get('data'), list)
+        or not all(
+            isinstance(pair, list | tuple) and len(pair) == 2 for pair in result['data'] or [()]
+        )
     ):
         raise UserError(
             f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
         )
+    check(path, 'result file', result, KIND)
+    result = {key: value for key, value in result.items() if value is not None}
+    result = {'args': {}, 'accs_all_exps': {}} | result
+    result['accs_all_exps'] = {net: accs for net, accs in result['accs_all_exps'].items() if accs}
+    check(path, 'result file', result['args'].get('made_by') or {}, ARGS)
+    shapes = {images.shape[1:] for images, _ in result['data']}
+    channels = {len(result[key]) for key in ('mean', 'std') if key in result}
+    if len(shapes) > 1 or channels - {shape[0] for shape in shapes}:
+        raise UserError(f'{path}: sets, mean and std are of images of different shapes')
     return result
 
 

@@ -9,7 +9,6 @@ import contextlib
 import io
 import json
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -18,12 +17,19 @@ import torchvision
 
 import ranks
 from dataset.data import Data
+from experiment.checkpoint import (
+    FORMAT,
+    check_same,
+    check_within,
+    load_checkpoint,
+    progress_of,
+)
 from experiment.environment import environment
-from experiment.files import fcntl, load_tensors, save_tensors, write_atomic
 from experiment.flags import flags_of_kinds
 from experiment.progress import Progress
 from experiment.tensorboard import TensorBoard
-from utils import UserError
+from storage.files import NO_LINK, fcntl, open_lock, remove_parts, save_tensors, write_atomic
+from utils import Interrupted, UserError, handling
 
 # Arguments that may differ between the parts of one run: places, and the words that were typed.
 FREE = (*flags_of_kinds('place', 'shorthand'), 'command', 'run_name', 'csv')
@@ -36,7 +42,7 @@ def is_running(folder: Path) -> bool:
         return False
     # A lock that can be shared is held by nobody.
     try:
-        with open(folder / 'lock') as lock:
+        with open_lock(folder / 'lock', 'r') as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -45,36 +51,8 @@ def is_running(folder: Path) -> bool:
     return False
 
 
-def load_checkpoint(path: Path) -> dict | None:
-    """Return the content of a checkpoint, None if there is none; raise UserError if damaged."""
-    if not path.exists():
-        return None
-    state = load_tensors(path, 'checkpoint')
-    if not isinstance(state, dict) or not {'args', 'log_bytes', 'progress'} <= state.keys():
-        raise UserError(f'{path} is not a checkpoint of this project; remove it to start again')
-    return state
-
-
-def check_same(path: Path, stored: dict, args: dict) -> None:
-    """Raise UserError unless the arguments stored in path are args.
-
-    Data sets and sets to evaluate count by their content, not their path. data_hash stands for the
-    data, and the hash of a set is in the run's name.
-    """
-    # What is no flag has a name that a person understands.
-    names = {'device_type': 'a device of the kind', 'data_hash': 'data of the hash'}
-    for key in sorted((stored.keys() | args.keys()) - {'dataset', 'synset', 'changed'}):
-        old, new = stored.get(key), args.get(key)
-        if old != new:
-            name = names.get(key, f'--{key}')
-            raise UserError(
-                f'{path} was made with {name} {old}, this command has {name} {new}; '
-                'choose another --save_path, or remove the folder to start again'
-            )
-
-
 class Stopped(SystemExit):
-    """SIGINT or SIGTERM arrived and all is saved; the exit code is 128 + the signal's number."""
+    """A signal arrived and all is saved; the exit code is 128 + the signal's number."""
 
 
 class Run:
@@ -94,16 +72,15 @@ class Run:
         # The signal that arrived, when the last checkpoint was written, within interruptible().
         self.signal, self.saved_at, self._inside = None, time.monotonic(), False
         # Both files stay open: the lock is the process's, and the log is only appended to.
-        lock, log = (
-            (self.folder / 'lock', self.folder / 'log.jsonl')
-            if ranks.leads()
-            else (os.devnull, os.devnull)
-        )
+        lock, log = Path(os.devnull), Path(os.devnull)
+        if ranks.leads():
+            lock, log = self.folder / 'lock', self.folder / 'log.jsonl'
         try:
             if ranks.leads():
                 self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(lock, 'w')  # noqa: SIM115 (held until the end)
-            self._log = open(log, 'a+b')  # noqa: SIM115
+            self._lock = open_lock(lock)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK
+            self._log = os.fdopen(os.open(log, flags, 0o666), 'a+b')
         except OSError as error:
             raise UserError(
                 f'{self.folder} cannot be written ({error.strerror}); choose another --save_path'
@@ -117,6 +94,8 @@ class Run:
                     f'another process writes to {self.folder}; wait for it or stop it'
                 ) from error
         self.checkpoint_path = self.folder / 'checkpoint.pt'
+        if ranks.leads():
+            remove_parts(self.checkpoint_path)
         shown = vars(args).get('tensorboard') and ranks.leads()
         self.tensorboard = TensorBoard(self.folder) if shown else None
 
@@ -132,10 +111,17 @@ class Run:
                 self._log.truncate(0)
             return None
         check_same(self.checkpoint_path, state['args'], self.args)
+        progress = progress_of(state)
+        check_within(self.checkpoint_path, progress, self.args)
         # What was logged after the checkpoint will be computed, and logged, once more.
-        if ranks.leads() and self._log.seek(0, os.SEEK_END) > state['log_bytes']:
-            self._log.truncate(state['log_bytes'])
-        return Progress(**state['progress'])
+        if ranks.leads():
+            missing = state['log_bytes'] - self._log.seek(0, os.SEEK_END)
+            if missing < 0:
+                self._log.truncate(state['log_bytes'])
+            elif missing:
+                print(f'{self.folder}/log.jsonl lacks its last {missing} bytes: its curves have '
+                      'a gap, the set does not change')  # fmt: skip
+        return progress
 
     def describe(self, args, device: torch.device) -> None:
         """Write args.json: every flag as it was typed and derived, and the environment."""
@@ -143,7 +129,7 @@ class Run:
             return
         started = time.strftime('%Y-%m-%dT%H:%M:%S')
         content = vars(args) | {'environment': environment(device), 'started': started}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
+        text = json.dumps(content, indent=1)
         write_atomic(self.folder / 'args.json', text.encode())
 
     def log(self, record: dict) -> None:
@@ -172,9 +158,10 @@ class Run:
         stop = ranks.largest(self.signal or 0)
         # How much of the log belongs to this checkpoint: resume() cuts it there.
         log_bytes = self._log.seek(0, os.SEEK_END)
-        # Not dataclasses.asdict: it would copy every tensor.
-        state = {'progress': vars(progress), 'args': self.args, 'log_bytes': log_bytes}
+        state = {'format': FORMAT, 'args': self.args, 'log_bytes': log_bytes}
+        state['progress'] = vars(progress)  # not dataclasses.asdict: it would copy every tensor
         if ranks.leads():
+            self.check_own()
             save_tensors(self.checkpoint_path, state)
         self.saved_at = time.monotonic()
 
@@ -187,24 +174,34 @@ class Run:
             )
             raise Stopped(128 + stop)
 
+    def check_own(self) -> None:
+        """Raise UserError if this run's folder was taken away, or is another process's by now."""
+        try:
+            there, own = os.stat(self.folder / 'lock'), os.fstat(self._lock.fileno())
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+            raise UserError(
+                f'{self.folder} was moved or removed while this run wrote to it; '
+                'nothing more is written'
+            )
+
     def __enter__(self):
-        """Let SIGINT and SIGTERM stop at the next checkpoint; a second one stops at once."""
+        """Let signals stop at the next checkpoint; a second one stops at once."""
 
         # The first signal only leaves a note, which due() and checkpoint() find.
         def handler(number, frame):
             again, self.signal = self.signal is not None, number
             if again or self._inside:
-                raise KeyboardInterrupt
+                raise Interrupted(number)
 
-        self._handlers = {
-            number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._signals = contextlib.ExitStack()
+        self._signals.enter_context(handling(handler))
         return self
 
     def __exit__(self, *exception):
-        # Outside of a run Ctrl-C is an ordinary Ctrl-C again.
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        # Outside of a run a signal ends the script at once again.
+        self._signals.close()
         if self.tensorboard:
             self.tensorboard.close()
         with contextlib.suppress(OSError):  # a full disk, which log() has reported
@@ -231,6 +228,7 @@ class Run:
         grid = torchvision.utils.make_grid(magnified, nrow=per_row)
         if self.tensorboard:
             self.tensorboard.picture(grid, progress.exp, progress.iteration)
+        self.check_own()
         buffer = io.BytesIO()
         torchvision.transforms.functional.to_pil_image(grid).save(buffer, 'png')
         write_atomic(self.folder / name, buffer.getbuffer())

@@ -4,11 +4,10 @@
 
 Indices point into the training set. norm True: clusters of about equal size, by K-Means with size
 constraints. They have n/k ± 50 members, or ± half of n/k if that is less. norm False: plain
-K-Means. A JSON beside the file says from which extractor, with which sizes, inertia and silhouette,
-in how many seconds.
+K-Means. Our files are {'format': 1, 'clusters': the dict above, 'facts': from which extractor, with
+which sizes, inertia and silhouette, in how many seconds}.
 """
 
-import json
 import time
 from pathlib import Path
 
@@ -17,12 +16,24 @@ import torch
 
 import ranks
 from dataset.data import Data
-from experiment.files import file_hash, load_tensors, making, save_tensors, write_atomic
 from features.extractor import check_own, ensure_extractor, extractor_path, layer_features
 from features.kmeans import check_package, cluster_classes
+from storage.files import file_hash, load_tensors, making, save_tensors
+from storage.kinds import check, count, fault, number, word
 from utils import UserError
 
 Clusters = dict[int, dict[int, list[int]]]
+FORMAT = 1
+CLUSTERS = {int: {int: [count]}}
+FACTS = {
+    'size_min': count,
+    'size_max': count,
+    'silhouette': [lambda value: value is None or number(value)],
+    'seconds': number,
+    'extractor': {'hash?': word, 'data?': word},
+}
+KIND = {'format': lambda value: value == FORMAT, 'clusters': CLUSTERS, 'facts': FACTS}
+REMEDY = 'name another --cluster_path, where it is made again, or restore the file from a copy'
 
 
 def cluster_path(folder: str | Path, data: Data, k: int, layer: int | str, balanced: bool) -> Path:
@@ -34,11 +45,13 @@ def make_clusters(
     data: Data, features: torch.Tensor, path: Path, *, k: int, layer: int | str,
     balanced: bool, facts: dict,
 ) -> None:  # fmt: skip
-    """Cluster features (N, D) of the training set class by class; write path and its JSON.
+    """Cluster features (N, D) of the training set class by class, and write the file.
 
-    facts: what is known of the extractor. Raises UserError if a class has fewer than k images.
+    facts: what is known of the extractor. Raises UserError if a class has fewer than k images, or
+    features are not finite.
     """
     check_k(data, k)
+    check_finite(features, f'layer {layer}')
     started = time.monotonic()
 
     # K-Means class by class.
@@ -63,12 +76,20 @@ def make_clusters(
         'size_mean': float(np.mean(sizes)),
         'size_max': max(sizes),
         'inertia': [inertia for _, inertia, _ in results],
-        'silhouette': [score for _, _, score in results],
+        'silhouette': [None if np.isnan(score) else score for _, _, score in results],
         'seconds': time.monotonic() - started,
     }
-    # Both files are whole or not there, whenever this is killed.
-    save_tensors(path, clusters)
-    write_atomic(path.with_suffix('.json'), json.dumps(summary, indent=1).encode())
+    save_tensors(path, {'format': FORMAT, 'clusters': clusters, 'facts': summary})
+
+
+def check_finite(features: torch.Tensor, what: str) -> None:
+    """Raise UserError unless all features are finite."""
+    # A distance that is no number would choose the first images of a class without a word.
+    if not features.isfinite().all():
+        raise UserError(
+            f'the features of {what} are not finite: the network has diverged; use a smaller '
+            '--lr_net, or another --extractor'
+        )
 
 
 def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:
@@ -92,61 +113,54 @@ def check_k(data: Data, k: int) -> None:
 def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> Clusters:
     """Read a cluster file, ours or the original's; check that it is a partition of each class.
 
-    extractor_hash, if given, must equal the hash in the file's JSON. Raises UserError for a stale
-    or foreign file.
+    extractor_hash, if given, must equal the hash in the facts of the file. Raises UserError for a
+    stale or foreign file.
     """
     # A file is checked each time it is read: a stale one gives a wrong result without a word.
-    stored = load_tensors(path, 'cluster file')
-    remedy = 'remove it and make it again with main_cluster.py'
+    stored, facts = load_clusters(path)
 
     # The original's files have NumPy integers as keys and members.
-    try:
-        clusters = {
-            int(c): {int(cluster): [int(i) for i in part] for cluster, part in of_class.items()}
-            for c, of_class in stored.items()
-        }
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f'{path} does not hold {{class: {{cluster: [indices]}}}}; {remedy}'
-        ) from error
+    clusters = {
+        int(c): {int(cluster): [int(i) for i in part] for cluster, part in of_class.items()}
+        for c, of_class in stored.items()
+    }
 
     # Every image of every class once: else a batch would silently miss some.
     if sorted(clusters) != list(range(data.num_classes)):
         raise UserError(
-            f'{path} has {len(clusters)} classes, {data.name} has {data.num_classes}; {remedy}'
+            f'{path} has {len(clusters)} classes, {data.name} has {data.num_classes}; {REMEDY}'
         )
     for c, members in enumerate(data.indices_class):
         if sorted(i for part in clusters[c].values() for i in part) != members.tolist():
             raise UserError(
                 f'{path} is not a partition of class {c} of {data.name}: other data or length; '
-                f'{remedy}'
+                f'{REMEDY}'
             )
 
     # The same data and extractor: labels alone cannot tell.
-    extractor = facts_of(path).get('extractor', {})
+    extractor = facts.get('extractor', {})
     made_with = extractor.get('hash', extractor_hash)
     made_from = extractor.get('data', data.fingerprint)
     if extractor_hash and made_with != extractor_hash:
-        raise UserError(f'{path} was made with another extractor ({str(made_with)[:8]}); {remedy}')
+        raise UserError(f'{path} was made with another extractor ({str(made_with)[:8]}); {REMEDY}')
     if made_from not in (None, data.fingerprint):  # None: of any copy with these labels
-        raise UserError(f'{path} was made from other pixels of the name {data.name}; {remedy}')
+        raise UserError(f'{path} was made from other pixels of the name {data.name}; {REMEDY}')
     return clusters
 
 
+def load_clusters(path: Path) -> tuple[dict, dict]:
+    """Return what a cluster file holds, and its facts, {} if it is the original's."""
+    stored = load_tensors(path, 'cluster file')
+    # The original's file is the dict alone.
+    if fault(stored, CLUSTERS) is None:
+        return stored, {}
+    check(path, 'cluster file', stored, KIND, REMEDY)
+    return stored['clusters'], stored['facts']
+
+
 def facts_of(path: Path) -> dict:
-    """Return what the JSON beside a cluster file says, {} if there is none (as of the original)."""
-    described = path.with_suffix('.json')
-    if not described.exists():
-        return {}
-    try:
-        facts = json.loads(described.read_text())
-        if isinstance(facts['extractor'], dict):
-            return facts
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise UserError(
-        f'{described} is truncated or foreign; remove it and {path.name}, and make both again'
-    )
+    """Return what a cluster file says of how it was made, {} if it is the original's."""
+    return load_clusters(path)[1]
 
 
 def ensure_clusters(

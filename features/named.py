@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from dataset.data import Data
-from experiment.files import making
 from features.clusters import (
     check_k,
     cluster_path,
@@ -21,6 +20,7 @@ from features.clusters import (
 )
 from features.kmeans import check_package
 from features.trained import trained_features
+from storage.files import making
 
 COMPONENTS, PIXELS = 64, 32  # components; of images of at most so many pixels a side
 

@@ -11,13 +11,16 @@ from tqdm import tqdm
 
 from dataset.data import Data
 from engine.gradients import choose, embed, loss_and_right
-from engine.training import evaluation_optimizer
-from experiment.files import load_tensors, making, save_tensors
+from engine.training import evaluation_optimizer, load_weights
 from features.extractor import ensure_extractor, layer_features
 from networks import make_network
+from storage.files import load_tensors, making, save_tensors
+from storage.kinds import anything, check, labels, word
 from utils import Rng, UserError
 
 EPOCHS = 10  # of the training whose forgetting is counted
+KIND = {'net': {str: anything}, 'events': labels, 'data': word}
+REMEDY = 'pass another --cluster_path, or move the file away to have it made again'
 
 
 def count_forgetting(right: torch.Tensor) -> torch.Tensor:
@@ -62,13 +65,22 @@ def trained_on_all(
         if missing:
             print(f'{path} is missing: making it')
             events = train_on_all(net, data, lr, batch_size, rng, precision, compile)
+            if not all(value.isfinite().all() for value in net.state_dict().values()):
+                raise UserError(
+                    f'{model} has diverged on all images; use a smaller --lr_net than {lr}'
+                )
             save_tensors(
                 path, {'net': net.state_dict(), 'events': events, 'data': data.fingerprint}
             )
-    stored = load_tensors(path, 'trained network')
-    if stored.keys() != {'net', 'events', 'data'} or stored['data'] != data.fingerprint:
-        raise UserError(f'{path} was trained on other data; remove it to have it made again')
-    net.load_state_dict(stored['net'])
+    stored = check(path, 'trained network', load_tensors(path, 'trained network'), KIND, REMEDY)
+    if stored['data'] != data.fingerprint:
+        raise UserError(f'{path} was trained on other data; {REMEDY}')
+    try:
+        load_weights(net, stored['net'])
+    except ValueError as error:
+        raise UserError(f'{path} holds no weights of {model}; {REMEDY}') from error
+    if len(stored['events']) != len(data.labels_train):
+        raise UserError(f'{path} does not fit the number of images; {REMEDY}')
     return net.eval(), stored['events']
 
 

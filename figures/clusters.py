@@ -3,6 +3,8 @@
 python -m figures.clusters --dataset Digits --layer_idx 3 --num_cluster 5 --out clusters.png
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,11 @@ from sklearn.manifold import TSNE
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from experiment.arguments import Arguments, parse
-from experiment.files import file_hash
 from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
 from features.clusters import cluster_path, read_clusters
 from features.extractor import extractor_path, layer_features, load_extractor
 from figures.style import plt, save_figure, tile
+from storage.files import file_hash
 from utils import UserError, script
 
 PER_ROW, MAX_ROWS = 12, 10

@@ -4,6 +4,8 @@
         --out diagram.png
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from pathlib import Path
 
 import numpy as np

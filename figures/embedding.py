@@ -3,6 +3,8 @@
 python -m figures.embedding results/DC_*/res_*.pt results/BS_*/res_*.pt --out tsne.png
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ def images_of(files: list[Path], data: Data, c: int) -> dict[str, torch.Tensor]:
             shape = tuple(images.shape[1:])
             if shape != data.shape:
                 raise UserError(f'{path} holds images {shape}, but {data.name} has {data.shape}')
-            label = label_of(result.get('args', {}))
+            label = label_of(result['args'])
             groups.setdefault(label, []).append(images[labels == c].float())
     return {label: torch.cat(parts).to(data.device) for label, parts in groups.items()}
 

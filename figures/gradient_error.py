@@ -6,6 +6,8 @@ Nothing is condensed. Error: ‖g(batch) − g(class)‖² / ‖g(class)‖² ov
 it is drawn, and after 50 epochs on 10 real images per class. Clusters are plain K-Means.
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 import csv
 import io
 from collections.abc import Iterator
@@ -19,13 +21,13 @@ from engine.device import set_up_device
 from engine.gradients import Gradients
 from engine.training import TrainStep, train_epoch
 from experiment.arguments import Arguments, parse
-from experiment.files import write_atomic
 from experiment.flags import COMPUTE, DATA, Parser, positive
 from features.named import ensure_named_clusters
 from figures.style import colors_of, plt, save_figure
 from methods.initial import initial_images, initial_labels
 from methods.sampling import ClusterSampler, UniformSampler
 from networks import Network, make_network
+from storage.files import write_atomic
 from utils import Rng, UserError, script
 
 SIZES = (8, 16, 32, 64, 128, 256)

@@ -3,6 +3,8 @@
 python -m figures.grid results/random_*/res_*.pt results/DC_*/res_*.pt --out digits.png
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +28,8 @@ def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
     std = torch.tensor(result.get('std', [0.25])).view(1, -1, 1, 1)
     images = (images * std + mean).clamp(0, 1)
     rows = [images[labels == c][:num] for c in labels.unique()]
-    args = result.get('args', {})
-    accs = [value for values in result.get('accs_all_exps', {}).values() for value in values]
+    args = result['args']
+    accs = [value for values in result['accs_all_exps'].values() for value in values]
     title = f'{label_of(args)}, {len(labels) // len(rows)} per class' + (
         f': {100 * np.mean(accs):.1f} %' if accs else ''
     )

@@ -5,6 +5,8 @@
 The result files are those of main_eval.py --eval_mode M.
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 from pathlib import Path
 
 import numpy as np

@@ -6,6 +6,8 @@
 A figure whose runs are missing says so in one line, and the others are drawn.
 """
 
+import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
 import shlex
 from dataclasses import dataclass
 from pathlib import Path

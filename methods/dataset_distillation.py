@@ -22,6 +22,7 @@ import ranks
 from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Gradients, directional
+from engine.training import load_optimizer
 from methods.initial import initial_images, initial_labels
 from networks import make_network, redraw
 from utils import Rng, UserError
@@ -160,6 +161,6 @@ class DatasetDistillation:
         """Continue from state_dict() of an instance with the same arguments."""
         self.image_syn.copy_(state['image_syn'])
         self.log_lr.copy_(state['log_lr'])
-        self.optimizer.load_state_dict(state['optimizer'])
+        load_optimizer(self.optimizer, state['optimizer'])
         self.rng.load_state_dict(state['rng'])
         self.iteration = state['iteration']

@@ -14,6 +14,7 @@ from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Embeddings
+from engine.training import load_optimizer
 from methods.initial import initial_images, initial_labels
 from methods.parameterisation import Tiles
 from networks import make_network, redraw
@@ -114,6 +115,6 @@ class DistributionMatching:
     def load_state_dict(self, state: dict) -> None:
         """Continue from state_dict() of an instance with the same arguments."""
         self.image_syn.copy_(state['image_syn'])
-        self.optimizer_img.load_state_dict(state['optimizer_img'])
+        load_optimizer(self.optimizer_img, state['optimizer_img'])
         self.rng.load_state_dict(state['rng'])
         self.iteration = state['iteration']

@@ -12,7 +12,7 @@ import torch
 import ranks
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
-from engine.training import freeze_batchnorm
+from engine.training import freeze_batchnorm, load_optimizer
 from experiment.flags import published_strategy
 from methods.distance import Derivative, reduced_distance
 from methods.initial import initial_images, initial_labels
@@ -233,7 +233,7 @@ class GradientMatching:
     def load_state_dict(self, state: dict) -> None:
         """Continue from state_dict() of an instance with the same arguments."""
         self.image_syn.copy_(state['image_syn'])
-        self.optimizer_img.load_state_dict(state['optimizer_img'])
+        load_optimizer(self.optimizer_img, state['optimizer_img'])
         self.rng.load_state_dict(state['rng'])
         for name in self.COUNTERS:
             setattr(self, name, state[name])

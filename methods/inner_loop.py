@@ -10,7 +10,7 @@ import torch
 import ranks
 from dataset.data import Data
 from engine.gradients import loss
-from engine.training import TrainStep, train_epoch
+from engine.training import TrainStep, load_optimizer, train_epoch
 from utils import Rng
 
 SCHEDULES = ('constant', 'adaptive', 'overfit')
@@ -85,4 +85,4 @@ class InnerLoop:
     def load_state_dict(self, state: dict) -> None:
         """Continue from state_dict()."""
         self.net.load_state_dict(state['net'])
-        self.optimizer.load_state_dict(state['optimizer'])
+        load_optimizer(self.optimizer, state['optimizer'])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.protocol import strategy_of
-from experiment.files import write_atomic
 from experiment.result import differing, experiment_of, label_of, load_result
+from storage.files import write_atomic
 from utils import aligned
 
 
@@ -24,7 +24,7 @@ class NetworksTable:
         rows, names = {}, {}
         for path in dict.fromkeys(path.resolve() for path in files):
             result = load_result(path)
-            args = result.get('args', {})
+            args = result['args']
             made_by = args.get('made_by') or args
             plain = 'dc' if strategy_of(args) == 'None' else 'dsa'
             name = f'{label_of(args)}, {args.get("ipc", "?")} per class, '
@@ -33,7 +33,7 @@ class NetworksTable:
             key = name, tuple(settings.items())
             names.setdefault(name, []).append(dict(key[1]))
             row = rows.setdefault(key, {})
-            for network, values in result.get('accs_all_exps', {}).items():
+            for network, values in result['accs_all_exps'].items():
                 row.setdefault(network, []).extend(values)
         self.names = [name + differing(dict(settings), names[name]) for name, settings in rows]
         self.networks = list(dict.fromkeys(network for row in rows.values() for network in row))

@@ -9,8 +9,8 @@ import lzma
 import shutil
 from pathlib import Path
 
-from experiment.files import file_hash, write_atomic
 from experiment.result import load_result
+from storage.files import file_hash, write_atomic
 from utils import UserError
 
 DIGITS = 5

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.protocol import protocol, strategy_of
-from experiment.files import write_atomic
 from experiment.flags import FLAGS, flags_of_kinds
 from experiment.result import label_of, load_result
 from report.kept import read_log
 from report.logs import images_seen, start_of, state_of
+from storage.files import write_atomic
 from utils import UserError
 
 SETTINGS = tuple(name for name, flag in FLAGS.items() if flag.column)

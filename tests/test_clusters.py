@@ -1,6 +1,5 @@
 """Clusters: every file is a partition within bounds, and stale or foreign files are named."""
 
-import json
 import sys
 import threading
 from functools import partial
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from dataset.data import Data, load_dataset
-from experiment.files import making
 from features import clusters as clusters_module
 from features import extractor as extractor_module
 from features import named
@@ -22,6 +20,7 @@ from features.clusters import (
 )
 from features.kmeans import cluster_points, size_bounds
 from features.named import ensure_named_clusters, pixel_components
+from storage.files import making
 from utils import UserError
 
 SIZES = (150, 40, 12)
@@ -34,7 +33,7 @@ def test_a_cluster_file_is_a_partition_within_bounds(uneven, tmp_path, k, balanc
     path = cluster_path(tmp_path, data, k, 2, balanced)
     assert path.name == f'class_idx_uneven_k{k}_2_{balanced}.pt'
     make_clusters(data, features, path, k=k, layer=2, balanced=balanced, facts={'hash': 'abc'})
-    plain = torch.load(path, weights_only=True)
+    plain = torch.load(path, weights_only=True)['clusters']
     assert all(
         type(i) is int for of_class in plain.values() for part in of_class.values() for i in part
     )
@@ -44,7 +43,7 @@ def test_a_cluster_file_is_a_partition_within_bounds(uneven, tmp_path, k, balanc
         low, high = size_bounds(len(members), k)
         if balanced:
             assert all(low <= len(part) <= high for part in clusters[c].values())
-    summary = json.loads(path.with_suffix('.json').read_text())
+    summary = clusters_module.facts_of(path)
     assert (
         summary['size_mean'] == pytest.approx(sum(SIZES) / (3 * k)) and len(summary['inertia']) == 3
     )
@@ -124,11 +123,8 @@ def test_facts_beside_a_file_are_checked(uneven, tmp_path):
         read_clusters(path, data)
     make_clusters(data, features, path, k=2, layer=0, balanced=False, facts={'data': None})
     assert read_clusters(path, data)  # of any copy of the images, as the labels are the same
-    for text in ('', '[]', '{}', '{"extractor": '):
-        path.with_suffix('.json').write_text(text)
-        with pytest.raises(UserError, match='truncated or foreign'):
-            read_clusters(path, data)
-    path.with_suffix('.json').unlink()
+    plain = torch.load(path, weights_only=True)['clusters']  # a file of the original has no facts
+    torch.save(plain, path)
     assert clusters_module.facts_of(path) == {} and read_clusters(path, data, 'abc')
 
 
@@ -179,10 +175,12 @@ def test_foreign_files_are_named(uneven, digits, tmp_path):
     for change, message in (
         (lambda stored: stored | {3: {0: [1]}}, 'has 4 classes'),
         (lambda stored: stored | {0: {0: [1]}}, 'not a partition of class 0'),
-        (lambda stored: [1], 'does not hold'),
+        (lambda stored: [1], 'is no cluster file of this project'),
+        (lambda stored: stored | {0: {0: [1.5]}}, 'is no cluster file of this project'),
     ):
-        torch.save(change(torch.load(path, weights_only=True)), tmp_path / 'changed.pt')
-        with pytest.raises(UserError, match=f'changed.pt.*{message}.*main_cluster.py'):
+        stored = torch.load(path, weights_only=True)['clusters']
+        torch.save(change(stored), tmp_path / 'changed.pt')
+        with pytest.raises(UserError, match=f'changed.pt.*{message}.*another --cluster_path'):
             read_clusters(tmp_path / 'changed.pt', data)
     with pytest.raises(UserError, match='classes'):
         read_clusters(path, digits)

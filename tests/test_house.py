@@ -18,7 +18,7 @@ from networks import NETWORKS
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     'utils': 1, 'ranks': 1,
-    'dataset': 2, 'networks': 2,
+    'storage': 2, 'dataset': 2, 'networks': 2,
     'engine': 3,
     'experiment': 4,
     'features': 5, 'evaluation': 5,

@@ -59,7 +59,8 @@ def assert_same(first, second):
 
 def start(path, *flags, code='import main; main.main()'):
     """Start a real process that saves at every opportunity."""
-    code = f'from experiment import files, run; run.CHECKPOINT_SECONDS = -1\n{code}'
+    code = f'from experiment import run; from storage import files\n{code}'
+    code = code.replace('main.main()', 'run.CHECKPOINT_SECONDS = -1; main.main()')
     return subprocess.Popen(
         [sys.executable, '-c', code, *RUN, '--save_path', str(path), *flags],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -161,7 +162,7 @@ def write(path, content):
     global writes
     writes += path.name == 'checkpoint.pt'
     if writes == {write}:
-        with open(path.with_name(path.name + '.part'), 'wb') as file:
+        with open(path.with_name(path.name + '.1.part'), 'wb') as file:
             file.write(bytes(content)[:len(content) // 2])
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -176,9 +177,10 @@ def test_kill_in_the_middle_of_a_checkpoint_write(uninterrupted, tmp_path, write
     process = start(tmp_path, code=KILL.format(write=write))
     output = process.communicate(timeout=120)[0]
     assert process.returncode == -signal.SIGKILL, output
-    assert (folder_of(tmp_path) / 'checkpoint.pt.part').exists()
+    assert (folder_of(tmp_path) / 'checkpoint.pt.1.part').exists()
     assert (folder_of(tmp_path) / 'checkpoint.pt').exists() == (write > 1)
     main_script.main([*RUN, '--save_path', str(tmp_path)])
+    assert not list(folder_of(tmp_path).glob('*.part'))
     assert_same(outcome(uninterrupted), outcome(tmp_path))
 
 
@@ -249,7 +251,7 @@ def test_truncated_or_foreign_checkpoints_are_named(tmp_path, monkeypatch, capsy
     torch.save(state | {'args': state['args'] | {'device_type': 'cuda'}}, path)
     expect('was made with a device of the kind cuda, this command has a device of the kind cpu')
     torch.save([1, 2], path)
-    expect('not a checkpoint of this project')
+    expect('is no checkpoint of this project')
     assert path.exists()
 
 

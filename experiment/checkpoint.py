@@ -1,0 +1,110 @@
+"""The checkpoint of a run: what it holds, whose it is, and how a method continues from it."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from experiment.progress import Progress
+from storage.files import load_tensors
+from storage.kinds import anything, check, count, image_set, number, numeric, share, switch
+from utils import UserError, is_memory
+
+FORMAT = 1  # another number: written by a version whose checkpoints are read differently
+REMEDY = 'restore it from a copy, or choose another --save_path to start again'
+PROGRESS = {
+    'exp': count,
+    'iteration': count,
+    'seconds': number,
+    'evaluated': switch,
+    'accs': {str: [share]},
+    'evaluate_seconds': number,
+    'sets': [image_set],
+    'stored': [image_set],
+    'accs_all_exps': {str: [share]},
+    'method?': {str: anything},
+}
+KIND = {'format': count, 'args': {str: anything}, 'log_bytes': count, 'progress': PROGRESS}
+assert {name.removesuffix('?') for name in PROGRESS} == {part.name for part in fields(Progress)}
+
+
+def load_checkpoint(path: Path) -> dict | None:
+    """Return the content of a checkpoint, None if there is none; raise UserError if damaged."""
+    if not path.exists():
+        return None
+    state = load_tensors(path, 'checkpoint')
+    found = state.get('format') if isinstance(state, dict) else None
+    if count(found) and found != FORMAT:
+        raise UserError(
+            f'{path} is a checkpoint of format {found}, this version reads {FORMAT}; {REMEDY}'
+        )
+    return check(path, 'checkpoint', state, KIND, REMEDY)
+
+
+def progress_of(state: dict) -> Progress:
+    """Return where the run of a checkpoint stands."""
+    return Progress(**{part.name: state['progress'].get(part.name) for part in fields(Progress)})
+
+
+def check_same(path: Path, stored: dict, args: dict) -> None:
+    """Raise UserError unless the arguments stored in path are args.
+
+    Data sets and sets to evaluate count by their content, not their path. data_hash stands for the
+    data, and the hash of a set is in the run's name.
+    """
+    # What is no flag has a name that a person understands.
+    names = {'device_type': 'a device of the kind', 'data_hash': 'data of the hash'}
+    for key in sorted((stored.keys() | args.keys()) - {'dataset', 'synset', 'changed'}):
+        old, new = stored.get(key), args.get(key)
+        if old != new:
+            name = names.get(key, f'--{key}')
+            raise UserError(
+                f'{path} was made with {name} {old}, this command has {name} {new}; '
+                'choose another --save_path, or remove the folder to start again'
+            )
+
+
+def check_within(path: Path, progress: Progress, args: dict) -> None:
+    """Raise UserError if progress is beyond the end of the run of args."""
+    num_sets, last = args.get('num_exp', 0), args.get('Iteration', 0)
+    if progress.exp > num_sets or progress.iteration > last:
+        raise UserError(
+            f'{path} is at iteration {progress.iteration} of set {progress.exp}, but the run has '
+            f'{num_sets} sets of {last} iterations; {REMEDY}'
+        )
+
+
+def restore(method, state: dict, path: Path) -> None:
+    """Let method continue from the state in the checkpoint path, or raise UserError."""
+    fresh = {name: type(value) for name, value in method.state_dict().items()}
+    try:
+        method.load_state_dict(state)
+        # What was taken over must be what was stored: copying fits a shape that is too small.
+        fits = same(method.state_dict(), state) and all(
+            type(state[name]) is kind for name, kind in fresh.items() if kind in (int, float, bool)
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if is_memory(error):
+            raise
+        fits = False
+    if not fits:
+        raise UserError(f'{path} does not hold the state of this method; {REMEDY}')
+
+
+def same(value, other) -> bool:
+    """Tell whether two states are equal, and every number of them is finite."""
+    if isinstance(value, torch.Tensor):
+        return (
+            isinstance(other, torch.Tensor)
+            and value.dtype == other.dtype
+            and value.shape == other.shape
+            and torch.equal(value.cpu(), other.cpu())
+            and numeric(value)
+        )
+    if isinstance(value, dict):
+        keys = isinstance(other, dict) and value.keys() == other.keys()
+        return keys and all(same(part, other[key]) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        long = isinstance(other, list | tuple) and len(value) == len(other)
+        return long and all(map(same, value, other))
+    return type(value) is type(other) and value == other

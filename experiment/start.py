@@ -1,0 +1,33 @@
+"""Import this first in a script: from here on Ctrl-C is one line, and standard files are open.
+
+Libraries take seconds to import. Nothing is computed meanwhile, so the process ends at once.
+"""
+
+import os
+import signal
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _end(number, frame):
+    os.write(2, b'stopped by SIGINT\n')
+    os._exit(128 + number)  # an exception would be a traceback, or be caught by a library
+
+
+def begin() -> None:
+    """Set the process up, if it is a script of this project: a notebook stays as it is."""
+    main = getattr(sys.modules['__main__'], '__file__', None) or ''
+    if os.path.dirname(os.path.abspath(main)) not in (ROOT, os.path.join(ROOT, 'figures')):
+        return
+    # A closed standard file would give its number to the next one opened, and errors go there.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+begin()
