@@ -22,6 +22,7 @@ from utils import UserError
 
 # Longer than any rank computes alone: an extractor on a CPU, the clusters of one file.
 PATIENCE = timedelta(hours=12)
+MEETING = timedelta(minutes=5)  # until all ranks have started
 # What the libraries say of a peer that is gone.
 LOST = 'closed', 'reset', 'Broken pipe', 'timeout', 'Timed out', 'aborted', 'remote process'
 
@@ -67,8 +68,11 @@ def join(device: str) -> str:
         device = _own_gpu(device)
     if not _joined():
         try:
-            dist.init_process_group('cpu:gloo,cuda:nccl' if 'cuda' in device else 'gloo',
-                                    timeout=PATIENCE)  # fmt: skip
+            store, number, total = next(dist.rendezvous('env://', timeout=MEETING))
+            backend = 'cpu:gloo,cuda:nccl' if 'cuda' in device else 'gloo'
+            dist.init_process_group(
+                backend, store=store, rank=number, world_size=total, timeout=PATIENCE
+            )
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f'the ranks do not find each other ({reason}); use torchrun') from error

@@ -141,6 +141,8 @@ def _check(name, arrays):
         shape, shape_train = images.shape[1:], arrays['x_train'].shape[1:]
         if shape != shape_train:
             raise UserError(f'{name}: test images are {shape}, training images {shape_train}')
+        if images.size == 0 and len(images):
+            raise UserError(f'{name}: x_{split} has shape {images.shape}: images without a pixel')
         if len(images) == 0 or labels.size != len(images):
             raise UserError(
                 f'{name}: {len(images)} images but {labels.size} labels in the {split} part'

@@ -12,22 +12,31 @@ import numpy as np
 import torchvision
 from PIL import Image
 
-from utils import UserError
+from storage.files import check_file
+from utils import UserError, printable
 
 IMAGE_SUFFIXES = (
     '.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
 )  # fmt: skip
 
 
-def read_npz(path):
+def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz archive; raise UserError if it cannot be read."""
+    check_file(path, 'data set')
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            arrays = {key: archive[key] for key in archive.files}
+    except MemoryError:
+        raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise UserError(
-            f'{path} cannot be read as an .npz archive ({error}); make or copy it again'
+            f'{path} cannot be read as an .npz archive: it is truncated, damaged, of another '
+            'format, or holds Python objects; np.savez(file, x_train=…) writes one'
         ) from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # another file within the archive
+            raise UserError(f'{path}: {key!r} is no array; np.savez(file, x_train=…) writes them')
+    return arrays
 
 
 def read_digits(data_path) -> dict[str, np.ndarray]:
@@ -85,10 +94,11 @@ def read_image(path, im_size):
             return np.asarray(
                 image.resize((im_size, im_size), Image.Resampling.BICUBIC) if im_size else image
             )
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f'{path} cannot be read as an image ({error}); mend or remove it'
-        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # OSError, SyntaxError, struct.error …, by format and damage
+        reason = printable(error).partition('\n')[0]
+        raise UserError(f'{path} cannot be read as an image ({reason})') from error
 
 
 def read_folder(folder, im_size):
@@ -112,7 +122,7 @@ def read_folder(folder, im_size):
             (path, label)
             for label, name in enumerate(names)
             for path in sorted((folder / split / name).glob('*'))
-            if path.suffix.lower() in IMAGE_SUFFIXES
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
         ]
         empty = set(range(len(names))) - {label for _, label in paths}
         if empty:

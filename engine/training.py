@@ -135,10 +135,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict, scheduled: boo
         raise ValueError('an optimizer of other settings')
     optimizer.load_state_dict(state)
     # PyTorch takes over what has another shape, and a step would stretch it.
+    momentum = optimizer.param_groups[0].get('momentum', 1)
     for param, of_param in optimizer.state.items():
         for name, value in of_param.items():
-            if name != 'step' and value is not None and value.shape != param.shape:
-                raise ValueError(f'{name} has another shape than its tensor')
+            shape = () if name == 'step' else param.shape
+            none = value is None and not momentum  # SGD without momentum keeps nothing
+            if not none and (not numeric(value) or value.shape != shape):
+                raise ValueError(f'{name} does not fit its tensor')
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ import torch
 
 from experiment.progress import Progress
 from storage.files import load_tensors
-from storage.kinds import anything, check, count, image_set, number, numeric, share, switch
+from storage.kinds import MISFITS, anything, check, count, image_set, number, numeric, share, switch
 from utils import UserError, is_memory
 
 FORMAT = 1  # another number: written by a version whose checkpoints are read differently
@@ -60,7 +60,7 @@ def check_same(path: Path, stored: dict, args: dict) -> None:
             name = names.get(key, f'--{key}')
             raise UserError(
                 f'{path} was made with {name} {old}, this command has {name} {new}; '
-                'choose another --save_path, or remove the folder to start again'
+                'choose another --save_path'
             )
 
 
@@ -83,7 +83,7 @@ def restore(method, state: dict, path: Path) -> None:
         fits = same(method.state_dict(), state) and all(
             type(state[name]) is kind for name, kind in fresh.items() if kind in (int, float, bool)
         )
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except MISFITS as error:
         if is_memory(error):
             raise
         fits = False

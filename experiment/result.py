@@ -18,7 +18,7 @@ from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
 from storage.files import load_tensors, save_tensors
-from storage.kinds import anything, check, count, image_set, number, share, word
+from storage.kinds import anything, check, count, image_set, number, plain, share, word
 from utils import UserError
 
 # A label names the method, and a row the data and the images per class.
@@ -120,6 +120,8 @@ def load_result(path: Path) -> dict:
     result = {'args': {}, 'accs_all_exps': {}} | result
     result['accs_all_exps'] = {net: accs for net, accs in result['accs_all_exps'].items() if accs}
     check(path, 'result file', result['args'].get('made_by') or {}, ARGS)
+    # What is none of our flags may be anything: it is left out unless it can be written as JSON.
+    result['args'] = {key: value for key, value in result['args'].items() if plain(value)}
     shapes = {images.shape[1:] for images, _ in result['data']}
     channels = {len(result[key]) for key in ('mean', 'std') if key in result}
     if len(shapes) > 1 or channels - {shape[0] for shape in shapes}:

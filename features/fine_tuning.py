@@ -17,7 +17,7 @@ from engine.device import autocast
 from engine.training import load_optimizer, test_accuracy
 from networks import Network, make_network
 from storage.files import load_tensors, remove_parts, save_tensors
-from storage.kinds import count
+from storage.kinds import MISFITS, count
 from utils import Rng, UserError, is_memory
 
 BATCH, LR, WEIGHT_DECAY = 128, 0.1, 5e-4
@@ -114,7 +114,7 @@ def _continue(unfinished: Path, parts: dict, identity: dict) -> int:
                 load_optimizer(part, state[name], scheduled=True)
             else:
                 part.load_state_dict(state[name])
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except MISFITS as error:
         if is_memory(error):
             raise
         raise UserError(

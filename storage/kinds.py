@@ -19,6 +19,8 @@ from utils import UserError, printable
 
 KEYS = {str: str, int: Integral}
 WHOLE = 'the whole'
+# What taking over a state of another kind raises, by its damage.
+MISFITS = ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
 
 
 def count(value) -> bool:
@@ -46,6 +48,15 @@ def word(value) -> bool:
     return isinstance(value, str)
 
 
+def plain(value) -> bool:
+    """Tell whether value is of words, numbers, lists and dicts, as JSON has them."""
+    if isinstance(value, dict):
+        return all(map(word, value)) and all(map(plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(plain, value))
+    return value is None or isinstance(value, str | int | float)
+
+
 def anything(value) -> bool:
     """Tell that any value will do."""
     return True
@@ -64,7 +75,8 @@ def numeric(value) -> bool:
 
 def images(value) -> bool:
     """Tell whether value is a tensor of images (N, C, H, W), N > 0, of finite floating numbers."""
-    return numeric(value) and value.is_floating_point() and value.ndim == 4 and value.numel() > 0
+    sized = numeric(value) and value.is_floating_point() and value.ndim == 4 and value.numel() > 0
+    return sized and bool(value.float().isfinite().all())  # as networks will see it
 
 
 def labels(value) -> bool:
