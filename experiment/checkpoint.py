@@ -7,7 +7,18 @@ import torch
 
 from experiment.progress import Progress
 from storage.files import load_tensors
-from storage.kinds import MISFITS, anything, check, count, image_set, number, numeric, share, switch
+from storage.kinds import (
+    MISFITS,
+    anything,
+    check,
+    count,
+    image_set,
+    number,
+    numeric,
+    plain,
+    share,
+    switch,
+)
 from utils import UserError, is_memory
 
 FORMAT = 1  # another number: written by a version whose checkpoints are read differently
@@ -24,7 +35,7 @@ PROGRESS = {
     'accs_all_exps': {str: [share]},
     'method?': {str: anything},
 }
-KIND = {'format': count, 'args': {str: anything}, 'log_bytes': count, 'progress': PROGRESS}
+KIND = {'format': count, 'args': {str: plain}, 'log_bytes': count, 'progress': PROGRESS}
 assert {name.removesuffix('?') for name in PROGRESS} == {part.name for part in fields(Progress)}
 
 

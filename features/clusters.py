@@ -32,7 +32,11 @@ FACTS = {
     'seconds': number,
     'extractor': {'hash?': word, 'data?': word},
 }
-KIND = {'format': lambda value: value == FORMAT, 'clusters': CLUSTERS, 'facts': FACTS}
+KIND = {
+    'format': lambda value: count(value) and value == FORMAT,
+    'clusters': CLUSTERS,
+    'facts': FACTS,
+}
 REMEDY = 'name another --cluster_path, where it is made again, or restore the file from a copy'
 
 
