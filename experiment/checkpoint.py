@@ -76,13 +76,21 @@ def check_same(path: Path, stored: dict, args: dict) -> None:
 
 
 def check_within(path: Path, progress: Progress, args: dict) -> None:
-    """Raise UserError if progress is beyond the end of the run of args."""
+    """Raise UserError if progress is none of a run of these arguments.
+
+    It is beyond their end, where no loop would stop, or finished sets are missing.
+    """
     num_sets, last = args.get('num_exp', 0), args.get('Iteration', 0)
+    where = f'{path} is at iteration {progress.iteration} of set {progress.exp}'
     if progress.exp > num_sets or progress.iteration > last:
-        raise UserError(
-            f'{path} is at iteration {progress.iteration} of set {progress.exp}, but the run has '
-            f'{num_sets} sets of {last} iterations; {REMEDY}'
-        )
+        raise UserError(f'{where}, but the run has {num_sets} sets of {last} iterations; {REMEDY}')
+    done = progress.exp * args.get('num_eval', 0)
+    accuracies = [len(values) for values in progress.accs_all_exps.values()]
+    kept = 0 if 'synset' in args else progress.exp  # an evaluation has its sets from a file
+    whole = len(progress.sets) == kept and len(progress.stored) in (0, kept)
+    whole = whole and (progress.method is not None or not progress.iteration)
+    if not whole or any(number != done for number in accuracies) or (done and not accuracies):
+        raise UserError(f'{where}, but not all sets before it are there; {REMEDY}')
 
 
 def restore(method, state: dict, path: Path) -> None:

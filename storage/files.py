@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy._core.multiarray import scalar
+from numpy._core.multiarray import _reconstruct, scalar
 
 from utils import UserError, is_memory
 
@@ -27,15 +27,13 @@ try:
 except ImportError:  # Windows: no locks
     fcntl = None
 
-# The field's result files hold NumPy numbers.
+# The field's result files hold NumPy numbers and arrays.
 ALLOWED = [
-    (scalar, 'numpy.core.multiarray.scalar'),
-    (scalar, 'numpy._core.multiarray.scalar'),
+    *((scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+    *((_reconstruct, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+    np.ndarray,
     np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-    np.dtypes.Int32DType,
+    *(type(np.dtype(name)) for name in ['f2', 'f4', 'f8', 'u1', 'i1', 'i2', 'i4', 'i8']),
 ]
 NO_LINK = getattr(os, 'O_NOFOLLOW', 0)  # a planted link must not lead a write elsewhere
 
