@@ -128,6 +128,8 @@ def report(args, readmes: dict[Path, str]) -> None:
     """Print the runs of a folder, and write what is asked for and the summary."""
     folder = args.results[0]
     rows, unfinished, broken = collect(folder)
+    if args.out and not args.out.parent.is_dir():
+        raise UserError(f'--out {args.out}: {args.out.parent} is no folder to write a file in')
     # What can be read is shown first: the summary may be damaged, or its folder read-only.
     print_runs(rows, unfinished, broken)
     everything = merge_rows(read_summary(folder / 'summary.csv'), rows)
@@ -147,8 +149,6 @@ def main(argv=None):
     """Print and write the tables that the command line asks for."""
     args = make_parser().parse_args(argv)
     readmes = {path: read_readme(path) for path in args.readme}
-    if args.out and not args.out.parent.is_dir():
-        raise UserError(f'--out {args.out}: {args.out.parent} is no folder to write a file in')
     if args.out:
         check_writable(args.out, '--out')
     if len(args.results) > 2:

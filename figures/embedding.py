@@ -61,7 +61,9 @@ def draw_embedding(
     colors = colors_of(labels)
     for number, (label, part) in enumerate(zip(labels, parts[1:], strict=True)):
         style = {'color': colors[label], 'marker': 'o^sDv*X'[number % 7], 'edgecolor': 'black'}
-        axis.scatter(*part.T, s=160 * 0.6**number, label=plain(label), **style)  # smaller ones on top
+        axis.scatter(
+            *part.T, s=160 * 0.6**number, label=plain(label), **style
+        )  # smaller ones on top
     axis.set(xticks=[], yticks=[])
     axis.set_title(plain(title), fontsize=10)
     axis.spines[:].set_visible(False)

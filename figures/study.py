@@ -19,7 +19,7 @@ from report.cells import PLAIN, STUDY, TABLES
 from report.summary import Row, collect, merge_rows, result_in
 from report.tables import matching
 from storage.files import check_writable
-from utils import UserError, printable, script
+from utils import printable, script
 
 BS, STRATIFIED, BS_DSA = (
     f'{name} (k 20, layer 3)' for name in ('BS', 'BS stratified', 'BS on DSA')

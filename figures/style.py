@@ -60,9 +60,9 @@ def plain(text: str) -> str:
 
 
 def check_picture(out: Path) -> Path:
-    """Return the picture to write (no ending: PNG); raise UserError if it cannot be: before any work.
+    """Return the picture to write, a PNG if out has no ending; raise UserError if it cannot be.
 
-    A name that ends in .pdf or .svg gives vectors.
+    It is called before any work. A name that ends in .pdf or .svg gives vectors.
     """
     check_writable(out, '--out')
     out = out if out.suffix else out.with_suffix('.png')

@@ -203,9 +203,7 @@ def is_run(path: Path) -> bool:
     if 'args.json' not in names and not any(fnmatch(name, 'res_*.pt') for name in names):
         return False
     if path.name.encode(errors='ignore').decode() != path.name:
-        raise UserError(
-            f'{path}: its name is not UTF-8, as tables must be; rename the folder'
-        )
+        raise UserError(f'{path}: its name is not UTF-8, as tables must be; rename the folder')
     return True
 
 
