@@ -23,6 +23,8 @@ from utils import UserError, script
 
 def images_of(files: list[Path], data: Data, c: int) -> dict[str, torch.Tensor]:
     """Return {label: images (n, C, H, W)} of class c, all sets of files of one label together."""
+    if c >= data.num_classes:
+        raise UserError(f'--class_idx {c}: {data.name} has classes 0 … {data.num_classes - 1}')
     groups = {}
     for path in files:
         result = load_result(path)
@@ -89,10 +91,6 @@ def main(argv=None):
     out = check_picture(args.out)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
-    if args.class_idx >= data.num_classes:
-        raise UserError(
-            f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}'
-        )
     sets = images_of(args.files, data, args.class_idx)
     points, counts = points_of(data, sets, args)
     name = data.class_names[args.class_idx]

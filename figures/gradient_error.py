@@ -149,10 +149,10 @@ def main(argv=None):
     parser.add_argument('--repeats', type=positive, default=4, help='draws of each (default: 4)')
     parser.add_argument('--out', type=Path, required=True, help='the picture; a .csv is beside it')
     args = parse(parser, argv, feature_net='PCA')
-    if not args.out.parent.is_dir():
-        raise UserError(f'--out {args.out}: no such folder to write a file in')
     out, numbers = check_picture(args.out), args.out.with_suffix('.csv')
     check_writable(numbers, '--out')
+    if not args.out.parent.is_dir():
+        raise UserError(f'--out {args.out}: no such folder to write a file in')
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
     rows = measure(data, args)

@@ -6,6 +6,7 @@ cannot be read is an error that names the line.
 
 import argparse
 import csv
+import io
 from pathlib import Path
 
 from experiment.flags import EVERY_RUN, FLAGS
@@ -54,12 +55,14 @@ def read_summary(path: Path) -> list[Row]:
     rows, line = [], 1
     try:
         text = path.read_bytes().decode()
-        reader = csv.reader(text.splitlines(keepends=True), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=''), strict=True)
         for line, cells in _numbered(reader):
             if line == 1 and tuple(cells) != COLUMNS:
                 raise ValueError('its columns are others')
             if line > 1:
                 rows.append(_row(cells))
+        if text and not text.endswith('\n'):
+            raise ValueError('the file is cut off within this line')
     except UnicodeDecodeError as error:
         line, reason = error.object[: error.start].count(b'\n') + 1, 'it is not UTF-8'
         raise _wrong(path, line, reason) from error
