@@ -91,7 +91,7 @@ def _is_read(read, value):
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:
-        return read(str(value)) == value
+        return abs(value) < 2**63 and read(str(value)) == value
     except (ValueError, argparse.ArgumentTypeError):
         return False
 

@@ -32,13 +32,18 @@ def accuracies(value) -> bool:
     return fault(value, [share]) is None and len(value) > 0
 
 
+def amount(value) -> bool:
+    """Tell whether value is a number from 0, of which many can be added."""
+    return number(value) and 0 <= value < 1e15
+
+
 RECORD = {
     'exp': count,
     'iteration': count,
-    'seconds?': number,
-    'evaluate_seconds?': number,
+    'seconds?': amount,
+    'evaluate_seconds?': amount,
     'loss?': number,
-    'batch_real?': number,
+    'batch_real?': amount,
     'grad_norm_real?': {str: number},
     'grad_norm_syn?': {str: number},
     'accs?': {str: accuracies},

@@ -21,12 +21,11 @@ from report.logs import (
     start_of,
     state_of,
 )
-from storage.kinds import count, fault, word
+from storage.kinds import check, word
 from utils import UserError, printable
 
 SETTINGS = tuple(name for name, flag in FLAGS.items() if flag.column)
-# What every result file of a run says of it.
-MADE = {'dataset': word, 'model': word, 'ipc': count, 'seed': count, 'precision': word}
+MADE = {'dataset': word}  # what the result file of a run says of it; the rest is compared
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,11 @@ class Row:
 
 FIELDS = {field.name: field.type for field in fields(Row) if field.name != 'settings'}
 COLUMNS = (*SETTINGS, *FIELDS)
+# What every row says.
+FILLED = (
+    *('dataset', 'method', 'model', 'ipc', 'factor', 'seed', 'precision'),
+    *('label', 'network', 'protocol', 'run', 'command'),
+)
 
 
 def settings_of(args: dict) -> dict:
@@ -126,8 +130,7 @@ def rows_of(folder: Path) -> list[Row]:
         return []
     result, records = load_result(path), read_log(folder)
     args, num_sets = result['args'], len(result['data'])
-    if fault(args, MADE) or not (args.get('method') or args.get('synset')):
-        raise UserError(f'{path} does not say which run made it; restore it from a copy')
+    check(path, 'result file', args, MADE)
     if settings_of(args) != settings_of(typed):
         raise UserError(f'{path} and args.json are of different runs; restore them from a copy')
     accs = result['accs_all_exps']
@@ -149,10 +152,14 @@ def rows_of(folder: Path) -> list[Row]:
         'run': folder.name,
         'command': shlex.join(['python', *typed['command']]),
     }
-    return [
+    rows = [
         Row(**of_run, **measured(network, values, args, num_sets), start=start_of(records, network))
         for network, values in accs.items()
     ]
+    empty = [name for row in rows for name in FILLED if row[name] in ('', None)]
+    if empty:
+        raise UserError(f'{path} does not say its {empty[0]}; restore it from a copy')
+    return rows
 
 
 def measured(network: str, values: list[float], args: dict, num_sets: int) -> dict:

@@ -9,14 +9,14 @@ import csv
 import io
 from pathlib import Path
 
-from experiment.flags import EVERY_RUN, FLAGS
+from experiment.flags import FLAGS
 from report.markup import csv_of, unquoted
-from report.summary import COLUMNS, FIELDS, SETTINGS, Row
+from report.summary import COLUMNS, FIELDS, FILLED, SETTINGS, Row
 from storage.files import check_file, write_atomic
 from storage.kinds import count, fault, number
 from utils import UserError
 
-FILLED = {*EVERY_RUN, 'method', 'factor', 'label', 'network', 'protocol', 'run', 'command'}
+csv.field_size_limit(2**31 - 1)  # a command of many files is longer than the usual limit
 
 
 def percent(value) -> bool:

@@ -74,6 +74,17 @@ def fails(call, capsys, *words):
     return error
 
 
+def picture_or_line(script, words, capsys):
+    """Check that a figure is drawn, or one line says why it cannot be."""
+    try:
+        script.main(words)
+    except SystemExit as end:
+        error = capsys.readouterr().err
+        assert end.code == 2 and error.count('\n') == 1 and not os.path.exists(words[-1]), error
+    else:
+        assert os.path.getsize(words[-1]) > 1000 and not capsys.readouterr().err
+
+
 def replaced(name, content):
     """Return a damage: the file of this name has this content."""
     content = content if isinstance(content, bytes) else content.encode()
@@ -94,6 +105,16 @@ def arguments(**changes):
     """Return a damage: args.json with other values; ... stands for a missing one."""
     values = {key: value for key, value in (ARGS | changes).items() if value is not ...}
     return replaced('args.json', json.dumps(values))
+
+
+def both(**changes):
+    """Return a damage: other arguments in args.json and the result file alike."""
+
+    def damage(run):
+        arguments(**changes)(run)
+        save(run / RESULT, args=FLAGS | changes)
+
+    return damage
 
 
 def logged(*records):
@@ -147,6 +168,10 @@ DAMAGES = {
         ]
     },
     'args: of another run': arguments(ipc=7),
+    'args: no name of the data': both(dataset='/'),
+    'args: no method': both(method=''),
+    'args: no network': both(model=''),
+    'args: a number without end': both(outer_loop=10**400),
     'log: missing': lambda run: (run / 'log.jsonl').unlink(),
     'log: half a line': replaced('log.jsonl', json.dumps(STEP)[:-9]),
     'log: a number': logged(5),
@@ -162,6 +187,7 @@ DAMAGES = {
             {'exp': None}, {'exp': '0'}, {'iteration': -1}, {'loss': '2.0'}, {'seconds': []},
             {'loss': float('nan')}, {'batch_real': float('inf')}, {'grad_norm_real': 1.0},
             {'grad_norm_syn': {'a': 'x'}}, {'accs': []}, {'accs': {'MLP': []}},
+            {'seconds': -1.0}, {'seconds': 1e308}, {'batch_real': -1},
             {'accs': {'MLP': [1.5]}}, {'accs': {'MLP': 0.5}}, {'accs': {'MLP': ['0.5']}},
         )
     },
@@ -180,6 +206,7 @@ DAMAGES = {
     'result: no sets': stored(data=[]),
     'result: no accuracies': stored(accs_all_exps={}),
     'result: an empty list': stored(accs_all_exps={'MLP': []}),
+    'result: a network without name': stored(accs_all_exps={'': [0.5]}),
     'result: NaN': stored(accs_all_exps={'MLP': [float('nan')]}),
     'result: per cent': stored(accs_all_exps={'MLP': [25.0]}),
     'result: too few': stored(data=[[torch.zeros(1, 1, 8, 8), torch.zeros(1)]] * 2,
@@ -209,11 +236,14 @@ def test_a_damaged_run_is_named_and_counted(damage, tmp_path, capsys):
     assert named.startswith('cannot be read, left out: ') and 'bad' in named
     assert counts == '1 finished, 0 unfinished, 1 unreadable'
     assert [row.run for row in read_summary(tmp_path / 'summary.csv')] == [good.name]
-    # No curve is drawn of what the report refuses, but for what a curve does not need.
-    out = tmp_path / 'a.png'
-    if damage.startswith(('log', 'xz')) and damage != 'log: half a line':
-        fails(lambda: curves.main(['loss', str(bad), '--out', str(out)]), capsys, 'bad')
-        assert not out.exists()
+    main_report.main(['--results', str(tmp_path)])  # what was written can be read
+    assert capsys.readouterr().out.endswith(f'{counts}\n')
+    scripts = {curves: ['accuracy', str(bad)]}
+    if damage.startswith('result'):
+        scripts = {grid: [str(bad / RESULT)], heatmap: [str(bad / RESULT)]}
+    for script, words in scripts.items():
+        picture_or_line(script, [*words, '--out', str(tmp_path / 'a.svg')], capsys)
+        (tmp_path / 'a.svg').unlink(missing_ok=True)
     # It is not kept, either, and nothing is left of the try.
     capsys.readouterr()
     with pytest.raises(UserError):
