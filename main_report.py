@@ -135,7 +135,7 @@ def report(args, readmes: dict[Path, str]) -> None:
     everything = merge_rows(read_summary(folder / 'summary.csv'), rows)
     if not rows + unfinished + broken + everything:
         raise UserError(f'{folder} holds no finished run')
-    if not rows:
+    if everything and not rows:
         print(f'{folder} holds no finished run; what {folder}/summary.csv has of others:')
         print(aligned([HEADER, *map(cells_of, everything)]))
     for path, text in pages(args, readmes, everything).items():

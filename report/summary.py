@@ -206,8 +206,8 @@ def is_run(path: Path) -> bool:
     """Tell whether path is the folder of a run; raise UserError if its name cannot be written."""
     if not path.is_dir():
         return False
-    names = os.listdir(path)
-    if 'args.json' not in names and not any(fnmatch(name, 'res_*.pt') for name in names):
+    own = 'args.json', 'checkpoint.pt', 'res_*.pt'
+    if not any(fnmatch(name, pattern) for name in os.listdir(path) for pattern in own):
         return False
     if path.name.encode(errors='ignore').decode() != path.name:
         raise UserError(f'{path}: its name is not UTF-8, as tables must be; rename the folder')

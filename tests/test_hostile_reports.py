@@ -151,6 +151,9 @@ DAMAGES = {
     'args: brackets': replaced('args.json', '[' * 100_000),
     'args: not UTF-8': replaced('args.json', b'{"dataset": "\xff"}'),
     'args: missing': lambda run: (run / 'args.json').unlink(),
+    'args: missing, unfinished': lambda run: [
+        (run / RESULT).rename(run / 'checkpoint.pt'), (run / 'args.json').unlink()
+    ],
     'args: a folder': instead('args.json', lambda path: path.mkdir()),
     'args: a pipe': instead('args.json', os.mkfifo),
     **{
@@ -269,6 +272,14 @@ def test_half_a_line_of_a_run_that_is_written_is_no_damage(tmp_path):
     text = json.dumps(STEP) + '\n' + json.dumps(STEP | {'iteration': 2})
     (run / 'log.jsonl').write_text(text[: text.rindex('}, ') + 1])
     assert collect(tmp_path)[1:] == (['run: set 0, iteration 1, loss 2.00, stopped'], [])
+
+
+def test_a_folder_of_unfinished_runs_has_no_table(tmp_path, capsys):
+    (write_run(tmp_path / 'run') / RESULT).unlink()
+    main_report.main(['--results', str(tmp_path)])
+    unfinished, counts = capsys.readouterr().out.splitlines()
+    assert unfinished.startswith('unfinished: run: set 0, iteration 2, loss 2.00, 50.00 % at')
+    assert counts == '0 finished, 1 unfinished, 0 unreadable'
 
 
 def test_names_that_steer_a_terminal_are_printed_without_doing_so(tmp_path, capsys):
