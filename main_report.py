@@ -13,12 +13,13 @@ from pathlib import Path
 
 from experiment.flags import Parser
 from report.cells import STUDY
-from report.kept import keep_run, kept_page
-from report.readme import MARKS, has_marks, with_numbers
-from report.summary import Row, collect, merge_rows, read_summary, write_summary
+from report.kept import keep_run, kept_files, kept_page
+from report.readme import read_readme, with_numbers
+from report.summary import Row, collect, merge_rows
+from report.summary_file import read_summary, write_summary
 from report.tables import published, results_page
-from storage.files import write_atomic
-from utils import UserError, aligned, script
+from storage.files import check_writable, write_atomic
+from utils import UserError, aligned, printable, script
 
 HEADER = (
     'data', 'ipc', 'method', 'iterations', 'accuracy %', 'sets x networks', 'protocol', 'minutes',
@@ -26,6 +27,7 @@ HEADER = (
 )  # fmt: skip
 DOCS = Path(__file__).parent / 'docs'
 PUBLISHED = DOCS / 'published.csv'
+LEFT_OUT = 'cannot be read, left out'
 
 
 def cells_of(row: Row) -> tuple[str, ...]:
@@ -56,12 +58,11 @@ def print_comparison(ours: list[Row], others: list[Row]) -> None:
     print(aligned(lines))
 
 
-def print_runs(rows: list[Row], everything: list[Row], unfinished: list, broken: list, folder):
+def print_runs(rows: list[Row], unfinished: list[str], broken: list[str]) -> None:
     """Print the finished runs, then those that are not, and those that cannot be read."""
-    if not rows:
-        print(f'{folder} holds no finished run; what {folder}/summary.csv has of others:')
-    print(aligned([HEADER, *map(cells_of, merge_rows([], rows) or everything)]))
-    for title, lines in (('unfinished', unfinished), ('cannot be read, left out', broken)):
+    if rows:
+        print(aligned([HEADER, *map(cells_of, merge_rows([], rows))]))
+    for title, lines in (('unfinished', unfinished), (LEFT_OUT, broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
     if unfinished or broken:
         finished = len({row.run for row in rows})
@@ -91,52 +92,73 @@ def make_parser() -> Parser:
     return parser
 
 
-def write_pages(args, rows: list[Row]) -> None:
-    """Write the numbers of READMEs, and the page of tables, where they are asked for."""
+def compare(folders: list[Path]) -> None:
+    """Print the comparison of two folders of runs, and what cannot be read of them."""
+    (ours, _, broken), (others, _, also_broken) = map(collect, folders)
+    for line in broken + also_broken:
+        print(f'{LEFT_OUT}: {line}')
+    print_comparison(ours, others)
+
+
+def pages(args, readmes: dict[Path, str], rows: list[Row]) -> dict[Path, str]:
+    """Return {path: content} of READMEs with their numbers, and of the page of tables."""
     papers = published(PUBLISHED)
-    for path in args.readme:
-        write_atomic(path, with_numbers(path.read_text(), rows, papers).encode())
+    texts = {path: with_numbers(text, rows, papers) for path, text in readmes.items()}
     if args.out:
         study = {key: getattr(args, key) for key in ('dataset', 'model', 'Iteration')}
-        study['network'] = args.model
-        write_atomic(args.out, results_page(rows, papers, study).encode())
-        print(args.out)
+        texts[args.out] = results_page(rows, papers, study | {'network': args.model})
+    return texts
 
 
 def keep(runs: list[Path], out: Path) -> None:
     """Copy finished runs to the folder out, and write its table."""
+    # All is checked before anything is written. The table has no line for what is damaged.
+    damaged = collect(out)[2] if out.is_dir() else []
+    if damaged:
+        raise UserError(f'{damaged[0]}; it is one of the kept runs, so their table is not written')
     for run in runs:
-        print(keep_run(run, out))
+        kept_files(run, out)
+    for run in runs:
+        print(printable(keep_run(run, out)))
     rows = collect(out)[0]
     write_atomic(out / 'README.md', kept_page(out, merge_rows([], rows)).encode())
+
+
+def report(args, readmes: dict[Path, str]) -> None:
+    """Print the runs of a folder, and write what is asked for and the summary."""
+    folder = args.results[0]
+    rows, unfinished, broken = collect(folder)
+    if args.out and not args.out.parent.is_dir():
+        raise UserError(f'--out {args.out}: {args.out.parent} is no folder to write a file in')
+    # What can be read is shown first: the summary may be damaged, or its folder read-only.
+    print_runs(rows, unfinished, broken)
+    everything = merge_rows(read_summary(folder / 'summary.csv'), rows)
+    if not rows + unfinished + broken + everything:
+        raise UserError(f'{folder} holds no finished run')
+    if everything and not rows:
+        print(f'{folder} holds no finished run; what {folder}/summary.csv has of others:')
+        print(aligned([HEADER, *map(cells_of, everything)]))
+    for path, text in pages(args, readmes, everything).items():
+        write_atomic(path, text.encode('utf-8', 'backslashreplace'))
+        print(path)
+    write_summary(folder / 'summary.csv', everything)
 
 
 @script
 def main(argv=None):
     """Print and write the tables that the command line asks for."""
     args = make_parser().parse_args(argv)
-    for path in args.readme:
-        if not (path.is_file() and has_marks(path.read_text())):
-            marks = ', '.join(mark for pair in MARKS.values() for mark in pair)
-            raise UserError(
-                f'--readme {path}: no file that holds each of these lines once: {marks}'
-            )
+    readmes = {path: read_readme(path) for path in args.readme}
+    if args.out:
+        check_writable(args.out, '--out')
     if len(args.results) > 2:
         raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
     if args.keep:
-        return keep(args.keep, DOCS / 'runs')
-    folder = args.results[0]
-    rows, unfinished, broken = collect(folder)
-    summary = folder / 'summary.csv'
-    if not rows + unfinished + broken + read_summary(summary):
-        raise UserError(f'{folder} holds no finished run')
-    if args.results[1:]:
-        return print_comparison(rows, collect(args.results[1])[0])
-    everything = merge_rows(read_summary(summary), rows)
-    write_summary(summary, everything)
-    print_runs(rows, everything, unfinished, broken, folder)
-    write_pages(args, everything)
-    return None
+        keep(args.keep, DOCS / 'runs')
+    elif args.results[1:]:
+        compare(args.results)
+    else:
+        report(args, readmes)
 
 
 if __name__ == '__main__':

@@ -74,7 +74,7 @@ def protocol(model: str, dataset: str, strategy: str, epochs: int | None) -> dic
 
 def strategy_of(args: dict) -> str:
     """Return the DSA strategy with which a run's sets are evaluated: --protocol's, or its own."""
-    own, asked = args.get('dsa_strategy', 'None'), args.get('protocol')
+    own, asked = args.get('dsa_strategy') or 'None', args.get('protocol')
     if asked == 'dc':
         return 'None'
     return dsa_strategy(args['dataset']) if asked == 'dsa' and own == 'None' else own

@@ -6,6 +6,8 @@ normalisation. With tiles, `data` is what networks are trained on, `stored` what
 in the same form, and `factor` the tiles a side.
 """
 
+import argparse
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,13 @@ import numpy as np
 import ranks
 from dataset.data import Data
 from experiment.arguments import Arguments
-from experiment.flags import FLAGS, flags_of_kinds
+from experiment.flags import FLAGS, flags_of_kinds, strategy
 from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
 from storage.files import load_tensors, save_tensors
-from storage.kinds import anything, check, count, image_set, number, plain, share, word
-from utils import UserError
+from storage.kinds import check, count, fault, image_set, number, plain, share, switch, word
+from utils import UserError, printable
 
 # A label names the method, and a row the data and the images per class.
 IN_LABEL = 'method', 'ipc', 'dataset'
@@ -73,30 +75,42 @@ def summary(accs: dict[str, list[float]]) -> str:
     parts = []
     for model, values in accs.items():
         mean, std = 100 * np.mean(values), 100 * np.std(values)
-        parts.append(f'{model} {mean:.2f} ± {std:.2f} % ({len(values)} networks)')
+        parts.append(f'{printable(model)} {mean:.2f} ± {std:.2f} % ({len(values)} networks)')
     return ', '.join(parts)
 
 
+def of_flag(name: str):
+    """Return the kind of a flag's value: what the flag makes of a typed word."""
+    read = FLAGS[name].type
+    if read is bool:
+        return switch
+    return word if read in (str, strategy) else lambda value: _is_read(read, value)
+
+
+def _is_read(read, value):
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return abs(value) < 2**63 and read(str(value)) == value
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
+
+
 # What is read of the arguments in a file; another project may store more, and less.
-ARGS = {
-    'dataset?': word,
-    'method?': word,
-    'draw?': word,
-    'synset?': word,
-    'dsa_strategy?': word,
+CHECKED = *flags_of_kinds('data', 'experiment', 'clusters', 'evaluation'), 'seed', 'precision'
+TYPED = {f'{name}?': of_flag(name) for name in CHECKED} | {
     'protocol?': lambda value: value in ('dc', 'dsa'),
-    'ipc?': count,
-    'factor?': lambda value: count(value) and value > 0,
+    'synset?': word,
     'data_hash?': word,
-    'changed?': {str: anything},
-    'made_by?': {str: anything},
 }
+OWN = TYPED | {'changed?': TYPED}
+ARGS = OWN | {'made_by?': OWN}
 KIND = {
     'data': [image_set],
     'stored?': [image_set],
     'factor?': count,
     'accs_all_exps?': {str: [share]},
-    'args?': ARGS,
+    'args?': lambda value: plain(value) and fault(value, ARGS) is None,
     'mean?': [number],
     'std?': [number],
 }
@@ -115,25 +129,35 @@ def load_result(path: Path) -> dict:
         raise UserError(
             f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
         )
+    args = result.get('args')
+    if isinstance(args, dict) and 'data_hash' not in args:
+        # Another project's: a word of ours may mean something else there, and is left out then.
+        result['args'] = {
+            key: value
+            for key, value in args.items()
+            if plain(value) and fault({key: value}, ARGS) is None
+        }
     check(path, 'result file', result, KIND)
     result = {key: value for key, value in result.items() if value is not None}
     result = {'args': {}, 'accs_all_exps': {}} | result
     result['accs_all_exps'] = {net: accs for net, accs in result['accs_all_exps'].items() if accs}
-    check(path, 'result file', result['args'].get('made_by') or {}, ARGS)
-    # What is none of our flags may be anything: it is left out unless it can be written as JSON.
-    result['args'] = {key: value for key, value in result['args'].items() if plain(value)}
     shapes = {images.shape[1:] for images, _ in result['data']}
     channels = {len(result[key]) for key in ('mean', 'std') if key in result}
     if len(shapes) > 1 or channels - {shape[0] for shape in shapes}:
         raise UserError(f'{path}: sets, mean and std are of images of different shapes')
-    return result
+    return result | {
+        # Of a foreign file: tensors that a gradient belongs to, and labels that are no integers.
+        key: [[images.detach(), labels.detach().long()] for images, labels in result[key]]
+        for key in ('data', 'stored')
+        if key in result
+    }
 
 
 def label_of(args: dict) -> str:
     """Return what tables and figures call a run, from the arguments in its result file."""
     args = args.get('made_by') or args  # of a set that was evaluated again: the run that made it
     draw = args.get('draw')
-    label = spelled(args.get('method') or Path(args.get('synset', 'set')).stem, draw)
+    label = spelled(args.get('method') or Path(args.get('synset') or 'set').stem, draw)
     for name, flag in FLAGS.items():
         plain = (flag.default, None) if name != 'draw' else (None, 'cluster', 'uniform')
         if flag.label and args.get(name) not in plain:

@@ -17,7 +17,7 @@ from experiment.arguments import Arguments, parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
 from features.clusters import cluster_path, read_clusters
 from features.extractor import extractor_path, layer_features, load_extractor
-from figures.style import plt, save_figure, tile
+from figures.style import check_picture, plain, plt, save_figure, tile
 from storage.files import file_hash
 from utils import UserError, script
 
@@ -30,13 +30,26 @@ def montage(data: Data, members: list[list[int]]) -> np.ndarray:
     return tile([data.pixels_train[index].float().cpu() / 255 for index in chosen])
 
 
+def check_features(features: torch.Tensor) -> None:
+    """Raise UserError for features (N, D) whose points cannot be drawn."""
+    if len(features) < 3:
+        raise UserError(f'a scatter of {len(features)} images shows nothing; choose another class')
+    if not features.isfinite().all():
+        raise UserError('features are not finite: images or the extractor have diverged')
+
+
+def neighbours(features: torch.Tensor, seed: int) -> np.ndarray:
+    """Return points (N, 2) of features (N, D) by t-SNE."""
+    check_features(features)
+    perplexity = min(30, (len(features) - 1) / 3)
+    return TSNE(perplexity=perplexity, random_state=seed % 2**32).fit_transform(features.numpy())
+
+
 def draw_clusters(
     data: Data, members: list[list[int]], features: torch.Tensor, title: str, out: Path, seed: int
 ) -> None:
     """Write both panels to out; features (N, D) are in the order of the members."""
-    points = TSNE(
-        perplexity=min(30, (len(features) - 1) / 3), random_state=seed % 2**32
-    ).fit_transform(features.numpy())
+    points = neighbours(features, seed)
     label = torch.cat([torch.full((len(part),), j) for j, part in enumerate(members)])
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout='constrained')
     picture, shown = montage(data, members), range(min(len(members), MAX_ROWS))
@@ -46,7 +59,7 @@ def draw_clusters(
         [height * (j + 0.5) for j in shown], [f'{j} ({len(members[j])})' for j in shown]
     )
     left.set_ylabel('cluster (members)')
-    left.set_title(f'{title}: images nearest to each centre', fontsize=10)
+    left.set_title(f'{plain(title)}: images nearest to each centre', fontsize=10)
     right.scatter(*points.T, c=label, cmap='tab20', s=8)
     right.set_title('t-SNE of the features, coloured by cluster', fontsize=10)
     right.set_yticks([])
@@ -83,11 +96,12 @@ def main(argv=None):
         '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
+    out = check_picture(args.out)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
     members, features = clusters_of(data, args)
     title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
-    draw_clusters(data, members, features, title, args.out, args.seed)
+    draw_clusters(data, members, features, title, out, args.seed)
 
 
 if __name__ == '__main__':

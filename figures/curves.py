@@ -11,15 +11,14 @@ what differs is added.
 
 import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from experiment.flags import FLAGS, Parser, positive
 from experiment.result import differing, experiment_of, label_of
-from figures.style import colors_of, plt, save_figure
-from report.kept import read_log
+from figures.style import check_picture, colors_of, plain, plt, save_figure
+from report.logs import read_args, read_log
 from utils import UserError, script
 
 SIDES = {'grad_norm_real': 'real batch', 'grad_norm_syn': 'synthetic batch'}
@@ -28,11 +27,9 @@ SIDES = {'grad_norm_real': 'real batch', 'grad_norm_syn': 'synthetic batch'}
 def read_records(folder: Path) -> tuple[dict, dict[int, list[dict]]]:
     """Return the arguments of a run and its records by set; raise UserError if it lacks them."""
     try:
-        args = json.loads((folder / 'args.json').read_text())
-        records = read_log(folder, partial=True)
-        shared_settings(args)
-    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{folder} is no run with args.json and a log ({error})') from error
+        args, records = read_args(folder), read_log(folder, partial=True)
+    except UserError as error:
+        raise UserError(f'{folder} is no run with args.json and a log: {error}') from error
     sets = {}
     for record in records:
         if 'accs' not in record or record['accs']:
@@ -87,10 +84,18 @@ def draw_lines(axis, groups: dict, value, window: int) -> None:
     """Draw value(record) of every group over the iterations, smoothed; several sets give a band."""
     colors = colors_of(list(groups))
     for label, sets in groups.items():
-        length = min(len(records) for records in sets)
-        lines = np.stack([smooth([value(r) for r in records[:length]], window) for records in sets])
-        steps = [record['iteration'] for record in sets[0][:length]]
-        axis.plot(steps, lines.mean(0), color=colors[label], label=label, linewidth=1.4)
+        curves = []
+        for records in sets:
+            values = smooth([value(record) for record in records], window)
+            steps = [record['iteration'] for record in records]
+            curves.append(dict(zip(steps, values, strict=True)))
+        # Runs may be of different lengths, and have gaps: what all of them have.
+        steps = [step for step in curves[0] if all(step in curve for curve in curves)]
+        if not steps:
+            raise UserError(f'{label}: its sets have no iteration in common')
+        lines = np.array([[curve[step] for step in steps] for curve in curves])
+        style = {'color': colors[label], 'label': plain(label)}
+        axis.plot(steps, lines.mean(0), linewidth=1.4, **style)
         if len(sets) > 1:
             axis.fill_between(
                 steps, lines.min(0), lines.max(0), color=colors[label], alpha=0.2, linewidth=0
@@ -137,29 +142,58 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
     save_figure(figure, out)
 
 
+def points_of(records: list[dict]) -> list[tuple[float, float, float]]:
+    """Return (minutes, mean, std) of each evaluation of a set, by its first network."""
+    minutes, points = 0.0, []
+    for record in records:
+        minutes += (record.get('seconds') or 0) / 60
+        if 'accs' in record:
+            values = 100 * np.array(next(iter(record['accs'].values())))
+            points.append((minutes, values.mean(), values.std()))
+    return points
+
+
+def networks_text(groups: dict) -> str:
+    """Return ' of …' with the networks that draw_accuracy shows, '' if there is one in all runs."""
+    accs = [r['accs'] for sets in groups.values() for part in sets for r in part if 'accs' in r]
+    if len({network for of_record in accs for network in of_record}) == 1:
+        return ''
+    return f' of {", ".join(dict.fromkeys(next(iter(of_record)) for of_record in accs))}'
+
+
 def draw_accuracy(groups: dict, window: int, out: Path) -> None:
     """Write accuracy over minutes of condensing to out: a point ± std an evaluation."""
     figure, axis = plt.subplots(figsize=(6, 3.6), layout='constrained')
     colors = colors_of(list(groups))
     for label, sets in groups.items():
-        for number, records in enumerate(sets):
-            minutes, points = 0.0, []
-            for record in records:
-                minutes += record.get('seconds', 0) / 60
-                if 'accs' in record:
-                    values = 100 * np.array(next(iter(record['accs'].values())))
-                    points.append((minutes, values.mean(), values.std()))
-            if points:
-                style = {'color': colors[label], 'marker': 'o', 'capsize': 3, 'linewidth': 1.2}
-                name = label if number == 0 else None
-                axis.errorbar(*zip(*points, strict=True), label=name, **style)
-    axis.set(xlabel='minutes of condensing', ylabel='test accuracy, %')
+        style = {'color': colors[label], 'marker': 'o', 'capsize': 3, 'linewidth': 1.2}
+        curves = [points for points in map(points_of, sets) if points]
+        if not curves:
+            raise UserError(f'{label} logged no evaluation; draw accuracy without it')
+        for number, points in enumerate(curves):
+            name = None if number else plain(label)
+            axis.errorbar(*zip(*points, strict=True), label=name, **style)
+    axis.set_xlabel('minutes of condensing')
+    axis.set_ylabel(plain(f'test accuracy{networks_text(groups)}, %'))
     axis.spines[['top', 'right']].set_visible(False)
     axis.legend(frameon=False)
     save_figure(figure, out)
 
 
-LOGGED = {'loss': 'loss', 'norms': 'grad_norm_real'}  # what a figure needs of every iteration
+LOGGED = {'loss': ('loss',), 'norms': tuple(SIDES)}  # what a figure needs of every iteration
+
+
+def with_logged(groups: dict, figure: str) -> dict:
+    """Return the groups with their iterations alone; raise UserError if one lacks what it needs."""
+    groups = {label: [iterations(records) for records in sets] for label, sets in groups.items()}
+    for needed in LOGGED[figure]:
+        for label, sets in groups.items():
+            whole = all(r.get(needed) is not None for records in sets for r in records)
+            if not whole or not all(sets):
+                raise UserError(f'{label} logged no {needed}; draw {figure} without it')
+    return groups
+
+
 FIGURES = {'loss': draw_loss, 'norms': draw_norms, 'accuracy': draw_accuracy}
 
 
@@ -178,16 +212,10 @@ def main(argv=None):
         '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parser.parse_args(argv)
-    groups = group(args.runs, args.by)
+    out, groups = check_picture(args.out), group(args.runs, args.by)
     if args.figure in LOGGED:
-        groups = {
-            label: [iterations(records) for records in sets] for label, sets in groups.items()
-        }
-        needed = LOGGED[args.figure]
-        for label, sets in groups.items():
-            if not all(records and needed in records[0] for records in sets):
-                raise UserError(f'{label} logged no {needed}; draw {args.figure} without it')
-    FIGURES[args.figure](groups, args.window, args.out)
+        groups = with_logged(groups, args.figure)
+    FIGURES[args.figure](groups, args.window, out)
 
 
 if __name__ == '__main__':

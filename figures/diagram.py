@@ -18,8 +18,8 @@ from engine.device import set_up_device
 from experiment.arguments import parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
 from experiment.result import load_result
-from figures.clusters import clusters_of
-from figures.style import plt, save_figure, tile
+from figures.clusters import check_features, clusters_of
+from figures.style import check_picture, plt, save_figure, tile
 from utils import UserError, script
 
 CHOSEN, OTHERS = 'tab:orange', '0.6'
@@ -133,17 +133,18 @@ def main(argv=None):
         '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
+    out = check_picture(args.out)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
-    members, features = clusters_of(data, args)
     images, labels = load_result(args.file)['data'][0]
     images = images[labels == args.class_idx]
     if tuple(images.shape[1:]) != data.shape or not len(images):
         raise UserError(
             f'{args.file} holds no image of class {args.class_idx} and of shape {data.shape}'
         )
-    image_syn = data.viewable(images[:1])
-    draw_diagram(data, members, features, image_syn, args.out)
+    members, features = clusters_of(data, args)
+    check_features(features)
+    draw_diagram(data, members, features, data.viewable(images[:1]), out)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.manifold import TSNE
 
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
@@ -17,12 +16,15 @@ from experiment.arguments import Arguments, parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural, positive
 from experiment.result import label_of, load_result
 from features.extractor import extractor_path, features_of, load_extractor
-from figures.style import colors_of, plt, save_figure
+from figures.clusters import neighbours
+from figures.style import check_picture, colors_of, plain, plt, save_figure
 from utils import UserError, script
 
 
 def images_of(files: list[Path], data: Data, c: int) -> dict[str, torch.Tensor]:
     """Return {label: images (n, C, H, W)} of class c, all sets of files of one label together."""
+    if c >= data.num_classes:
+        raise UserError(f'--class_idx {c}: {data.name} has classes 0 … {data.num_classes - 1}')
     groups = {}
     for path in files:
         result = load_result(path)
@@ -30,8 +32,10 @@ def images_of(files: list[Path], data: Data, c: int) -> dict[str, torch.Tensor]:
             shape = tuple(images.shape[1:])
             if shape != data.shape:
                 raise UserError(f'{path} holds images {shape}, but {data.name} has {data.shape}')
-            label = label_of(result['args'])
-            groups.setdefault(label, []).append(images[labels == c].float())
+            chosen = images[labels == c].float()
+            if not len(chosen):
+                raise UserError(f'{path} holds no image of class {c}; choose another --class_idx')
+            groups.setdefault(label_of(result['args']), []).append(chosen)
     return {label: torch.cat(parts).to(data.device) for label, parts in groups.items()}
 
 
@@ -46,10 +50,7 @@ def points_of(
         features_of(net, images, args.precision)[args.layer_idx]
         for images in (real, *sets.values())
     ]
-    features = torch.cat(parts).numpy()
-    perplexity = min(30, (len(features) - 1) / 3)
-    points = TSNE(perplexity=perplexity, random_state=args.seed % 2**32).fit_transform(features)
-    return points, [len(part) for part in parts]
+    return neighbours(torch.cat(parts), args.seed), [len(part) for part in parts]
 
 
 def draw_embedding(
@@ -62,9 +63,11 @@ def draw_embedding(
     colors = colors_of(labels)
     for number, (label, part) in enumerate(zip(labels, parts[1:], strict=True)):
         style = {'color': colors[label], 'marker': 'o^sDv*X'[number % 7], 'edgecolor': 'black'}
-        axis.scatter(*part.T, s=160 * 0.6**number, label=label, **style)  # smaller ones on top
+        axis.scatter(
+            *part.T, s=160 * 0.6**number, label=plain(label), **style
+        )  # smaller ones on top
     axis.set(xticks=[], yticks=[])
-    axis.set_title(title, fontsize=10)
+    axis.set_title(plain(title), fontsize=10)
     axis.spines[:].set_visible(False)
     axis.legend(frameon=False)
     save_figure(figure, out)
@@ -85,17 +88,14 @@ def main(argv=None):
         '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
+    out = check_picture(args.out)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
-    if args.class_idx >= data.num_classes:
-        raise UserError(
-            f'--class_idx {args.class_idx}: {data.name} has classes 0 … {data.num_classes - 1}'
-        )
     sets = images_of(args.files, data, args.class_idx)
     points, counts = points_of(data, sets, args)
     name = data.class_names[args.class_idx]
     title = f'{data.name}, class {name}, features of layer {args.layer_idx}'
-    draw_embedding(points, counts, list(sets), title, args.out)
+    draw_embedding(points, counts, list(sets), title, out)
 
 
 if __name__ == '__main__':

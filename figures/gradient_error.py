@@ -8,8 +8,6 @@ it is drawn, and after 50 epochs on 10 real images per class. Clusters are plain
 
 import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,11 +21,12 @@ from engine.training import TrainStep, train_epoch
 from experiment.arguments import Arguments, parse
 from experiment.flags import COMPUTE, DATA, Parser, positive
 from features.named import ensure_named_clusters
-from figures.style import colors_of, plt, save_figure
+from figures.style import check_picture, colors_of, plain, plt, save_figure
 from methods.initial import initial_images, initial_labels
 from methods.sampling import ClusterSampler, UniformSampler
 from networks import Network, make_network
-from storage.files import write_atomic
+from report.markup import csv_of
+from storage.files import check_writable, write_atomic
 from utils import Rng, UserError, script
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -132,18 +131,14 @@ def draw_errors(rows: list[tuple], title: str, out: Path) -> None:
         axis.spines[['top', 'right']].set_visible(False)
     axes[0].set_ylabel('relative squared error of the gradient')
     axes[1].legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(plain(title), fontsize=10)
     save_figure(figure, out)
 
 
 def write_rows(rows: list[tuple], path: Path) -> None:
     """Write the rows as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([f'{cell:.5g}' if isinstance(cell, float) else cell for cell in row])
-    write_atomic(path, text.getvalue().encode())
+    lines = ([f'{cell:.5g}' if isinstance(cell, float) else cell for cell in row] for row in rows)
+    write_atomic(path, csv_of([COLUMNS, *lines]))
 
 
 @script
@@ -154,13 +149,15 @@ def main(argv=None):
     parser.add_argument('--repeats', type=positive, default=4, help='draws of each (default: 4)')
     parser.add_argument('--out', type=Path, required=True, help='the picture; a .csv is beside it')
     args = parse(parser, argv, feature_net='PCA')
+    out, numbers = check_picture(args.out), args.out.with_suffix('.csv')
+    check_writable(numbers, '--out')
     if not args.out.parent.is_dir():
         raise UserError(f'--out {args.out}: no such folder to write a file in')
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
     rows = measure(data, args)
-    write_rows(rows, args.out.with_suffix('.csv'))
-    draw_errors(rows, f'{data.name}, {args.model}, clusters by {args.feature_net}', args.out)
+    write_rows(rows, numbers)
+    draw_errors(rows, f'{data.name}, {args.model}, clusters by {args.feature_net}', out)
 
 
 if __name__ == '__main__':

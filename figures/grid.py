@@ -10,57 +10,86 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.readers import DATASETS
+from dataset.readers import DATASETS, Source, source_of
 from experiment.flags import Parser, positive
 from experiment.result import label_of, load_result
-from figures.style import plt, save_figure, tile
-from utils import UserError, script
+from figures.style import check_picture, plain, plt, save_figure, tile
+from utils import UserError, printable, script
 
 
-def panel(result: dict, num: int) -> tuple[np.ndarray, str, list[str]]:
-    """Return picture (H, W, 3), title and class names of the first set, num images a class."""
-    images, labels = result['data'][0]
-    if images.shape[1] not in (1, 3):
+def known_source(args: dict, dataset: str | None) -> Source | None:
+    """Return the row of the data set that args name, else of dataset, None if neither is known."""
+    return source_of(args.get('dataset') or '') or source_of(dataset or '')
+
+
+def viewable(path: Path, result: dict, dataset: str | None) -> torch.Tensor:
+    """Return the images of the first set as pixels in [0, 1].
+
+    A file without mean and std was normalised by those of its data set: the one that it names, or
+    dataset. If neither is known, black and white are its own least and greatest value.
+    """
+    images = result['data'][0][0].float()
+    channels = images.shape[1]
+    if channels not in (1, 3) or not images.isfinite().all():
         raise UserError(
-            f'a set of images {tuple(images.shape[1:])} cannot be shown: neither grey nor colour'
+            f'{path}: images {tuple(images.shape[1:])} cannot be shown: they are neither grey nor '
+            'colour, or beyond the numbers of float32'
         )
-    mean = torch.tensor(result.get('mean', [0.5])).view(1, -1, 1, 1)
-    std = torch.tensor(result.get('std', [0.25])).view(1, -1, 1, 1)
-    images = (images * std + mean).clamp(0, 1)
-    rows = [images[labels == c][:num] for c in labels.unique()]
-    args = result['args']
+    source = known_source(result['args'], dataset)
+    if 'mean' in result and 'std' in result:
+        mean, std = result['mean'], result['std']
+    elif source and len(source.mean) == channels:
+        mean, std = source.mean, source.std
+    else:
+        low, high = float(images.min()), float(images.max())
+        span = high - low or 1.0
+        mean, std = [-low / span], [1 / span]
+        print(
+            f'{printable(path)} tells neither mean and std nor a known data set: drawn from its '
+            f'least value {low:.3g} (black) to its greatest {high:.3g} (white); pass --dataset'
+        )
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
+    return (images * std + mean).clamp(0, 1)
+
+
+def panel(
+    path: Path, result: dict, num: int, dataset: str | None
+) -> tuple[np.ndarray, str, list[str]]:
+    """Return picture (H, W, 3), title and class names of the first set, num images a class."""
+    images, labels, args = viewable(path, result, dataset), result['data'][0][1], result['args']
+    classes = labels.unique().tolist()
+    counts = sorted(int((labels == c).sum()) for c in classes)
+    many = '–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     accs = [value for values in result['accs_all_exps'].values() for value in values]
-    title = f'{label_of(args)}, {len(labels) // len(rows)} per class' + (
-        f': {100 * np.mean(accs):.1f} %' if accs else ''
+    title = f'{label_of(args)}\n{many} per class' + (
+        f'\n{100 * np.mean(accs):.1f} %' if accs else ''
     )
-    source = DATASETS.get(args.get('dataset'))
-    names = (
-        list(source.class_names)
-        if source and source.class_names
-        else [str(int(c)) for c in labels.unique()]
-    )
-    return tile(rows), title, names
+    source = known_source(args, dataset)
+    known = dict(enumerate(source.class_names)) if source else {}
+    names = [known.get(c, str(c)) for c in classes]
+    return tile([images[labels == c][:num] for c in classes]), title, names
 
 
-def draw_grid(results: list[dict], out: Path, num: int) -> None:
-    """Write the panels of results to out."""
-    panels = [panel(result, num) for result in results]
+def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]], out: Path) -> None:
+    """Write panels to out: the picture, title and class names of each."""
     ratios = [picture.shape[1] / picture.shape[0] for picture, _, _ in panels]
     widths = [max(ratio, 0.35) for ratio in ratios]
     size = 4.2 * sum(widths) + 0.8, 4.6
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, width_ratios=widths, squeeze=False, layout='constrained'
     )
+    shown = None
     for axis, (picture, title, names) in zip(axes[0], panels, strict=True):
         axis.imshow(picture, interpolation='nearest')
         height = picture.shape[0] / len(names)
-        axis.set_yticks(
-            [height * (row + 0.5) for row in range(len(names))], names if axis is axes[0, 0] else []
-        )
+        # Panels of the same classes share the names on the left.
+        places = [height * (row + 0.5) for row in range(len(names))]
+        axis.set_yticks(places, [] if names == shown else map(plain, names))
+        shown = names
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-        axis.set_title(title.replace(', ', '\n', 1).replace(': ', '\n'), fontsize=10)
+        axis.set_title('\n'.join(map(plain, title.split('\n'))), fontsize=10)
     save_figure(figure, out)
 
 
@@ -75,8 +104,12 @@ def main(argv=None):
     parser.add_argument(
         '--num', type=positive, default=10, help='images a class (default: %(default)s)'
     )
+    parser.add_argument(
+        '--dataset', choices=DATASETS, metavar='NAME', help='of files that do not name theirs'
+    )
     args = parser.parse_args(argv)
-    draw_grid([load_result(path) for path in args.files], args.out, args.num)
+    out = check_picture(args.out)
+    draw_grid([panel(path, load_result(path), args.num, args.dataset) for path in args.files], out)
 
 
 if __name__ == '__main__':

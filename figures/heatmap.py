@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from experiment.flags import Parser
-from figures.style import plt, save_figure
+from figures.style import check_picture, plain, plt, save_figure
 from report.cross_architecture import NetworksTable
-from utils import script
+from utils import UserError, script
 
 
 def draw_heatmap(table: NetworksTable, out: Path) -> None:
@@ -23,8 +23,8 @@ def draw_heatmap(table: NetworksTable, out: Path) -> None:
     size = 1.6 + 0.95 * len(networks), max(2.4, 1.3 + 0.45 * len(names))  # room for the label
     figure, axis = plt.subplots(figsize=size, layout='constrained')
     image = axis.imshow(means, cmap='cividis', aspect='auto')
-    axis.set_xticks(range(len(networks)), networks, rotation=30, ha='right')
-    axis.set_yticks(range(len(names)), names)
+    axis.set_xticks(range(len(networks)), map(plain, networks), rotation=30, ha='right')
+    axis.set_yticks(range(len(names)), map(plain, names))
     middle = (np.nanmin(means) + np.nanmax(means)) / 2
     for (row, column), value in np.ndenumerate(means):
         if np.isfinite(value):
@@ -45,7 +45,10 @@ def main(argv=None):
         '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parser.parse_args(argv)
-    draw_heatmap(NetworksTable(args.files), args.out)
+    out, table = check_picture(args.out), NetworksTable(args.files)
+    if not table.networks:
+        raise UserError('no file holds accuracies; evaluate the sets with main_eval.py first')
+    draw_heatmap(table, out)
 
 
 if __name__ == '__main__':

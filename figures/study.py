@@ -16,9 +16,10 @@ from experiment.flags import Parser, natural, positive
 from experiment.result import load_result
 from figures import clusters, curves, diagram, embedding, grid, heatmap
 from report.cells import PLAIN, STUDY, TABLES
-from report.summary import Row, collect, merge_rows
+from report.summary import Row, collect, merge_rows, result_in
 from report.tables import matching
-from utils import script
+from storage.files import check_writable
+from utils import printable, script
 
 BS, STRATIFIED, BS_DSA = (
     f'{name} (k 20, layer 3)' for name in ('BS', 'BS stratified', 'BS on DSA')
@@ -61,14 +62,13 @@ def inputs(figure: Figure, rows: list[Row], study: dict, folder: Path) -> list[s
     if figure.takes == 'evaluated':
         keys = 'dataset', 'ipc'
         same = [row for row in rows if all(row[key] == study[key] for key in keys)]
-        files = [path for run in dict.fromkeys(row.run for row in same)
-                 for path in (folder / run).glob('res_*.pt')]  # fmt: skip
+        files = [result_in(folder / run) for run in dict.fromkeys(row.run for row in same)]
         return [str(path) for path in files if load_result(path)['args'].get('made_by') is not None]
     paths = []
     for label in figure.cells:
         runs = [folder / row.run for row in matching(rows, PLAIN | study | CELLS[label])]
         if figure.takes == 'files':
-            runs = [next(run.glob('res_*.pt')) for run in runs[:1]]
+            runs = [result_in(run) for run in runs[:1]]
         paths += runs
     return [str(path) for path in paths]
 
@@ -86,10 +86,14 @@ def draw_figure(name: str, paths: list[str], args) -> bool:
         words += ['--layer_idx', '3']
         flags = ('dataset', 'data_path', 'cluster_path', 'num_cluster', 'class_idx')
         words += [word for flag in flags for word in (f'--{flag}', str(getattr(args, flag)))]
-    print(shlex.join(['python', '-m', figure.module.__name__, *words]), flush=True)
+    line = shlex.join(['python', '-m', figure.module.__name__, *words])
+    print(printable(line), flush=True)
     try:
         figure.module.main(words)
-    except SystemExit:  # it has said why
+    except SystemExit as end:
+        if end.code != 2:  # a signal, which is for all figures
+            raise
+        # It has said why.
         print(f'{name}: skipped')
         return False
     return True
@@ -125,6 +129,7 @@ def main(argv=None):
     args = make_parser().parse_args(argv)
     args.results = Path(args.results)
     args.out = args.out or args.results / 'figures'
+    check_writable(args.out / 'any.png', '--out')
     study = {'dataset': args.dataset, 'model': args.model, 'network': args.model, 'ipc': args.ipc}
     study['Iteration'] = args.Iteration
     rows, _, broken = collect(args.results)

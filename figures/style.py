@@ -3,6 +3,7 @@
 The colour-blind can tell the colours apart (Okabe & Ito, 2008).
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 from matplotlib.colors import to_hex
 
-from utils import UserError
+from storage.files import check_writable, write_atomic
+from utils import UserError, printable
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
 
 OKABE_ITO = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+FORMATS = 'png', 'pdf', 'svg', 'jpg', 'jpeg', 'tif', 'tiff', 'webp', 'eps', 'ps'
 FIXED = dict(zip(('DC', 'BS', 'DSA', 'BS-DSA', 'BS stratified'), OKABE_ITO, strict=False))
 
 
@@ -49,19 +52,38 @@ def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
     return torch.cat(lines, dim=1).permute(1, 2, 0).numpy()
 
 
-def save_figure(figure, out: Path) -> None:
-    """Write figure to out, in the format that its name says (none: PNG), and close it.
+def plain(text: str) -> str:
+    """Return text as Matplotlib shows it sign by sign: a dollar begins no formula."""
+    text = printable(text.encode(errors='replace').decode()).replace('$', r'\$')
+    # A label that is empty or begins with an underscore would be left out of legends.
+    return f' {text}' if text.startswith('_') or not text else text
 
-    A name that ends in .pdf or .svg gives vectors. Raises UserError if that fails.
+
+def check_picture(out: Path) -> Path:
+    """Return the picture to write, a PNG if out has no ending; raise UserError if it cannot be.
+
+    It is called before any work. A name that ends in .pdf or .svg gives vectors.
     """
-    if not out.name:
-        raise UserError(f'--out {out} is a folder; name the picture to write')
+    check_writable(out, '--out')
     out = out if out.suffix else out.with_suffix('.png')
+    check_writable(out, '--out')
+    if out.suffix[1:].lower() not in FORMATS:
+        raise UserError(
+            f'--out {out} cannot be written: {out.suffix} is no format of pictures; '
+            f'use {", ".join(FORMATS)}'
+        )
+    return out
+
+
+def save_figure(figure, out: Path) -> None:
+    """Write figure to out, a path of check_picture, and close it; raise UserError if that fails."""
+    picture = io.BytesIO()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=150)
-    except (OSError, ValueError) as error:
+        figure.savefig(picture, format=out.suffix[1:].lower(), dpi=150)
+    except (OSError, ValueError) as error:  # ValueError: too many pixels for any picture
         raise UserError(f'{out} cannot be written ({error})') from error
     finally:
         plt.close(figure)
+    write_atomic(out, picture.getbuffer())
     print(out)

@@ -1,13 +1,12 @@
 """Sets by their evaluation networks: the table of main_eval.py and of figures/heatmap.py."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.protocol import strategy_of
 from experiment.result import differing, experiment_of, label_of, load_result
+from report.markup import csv_of
 from storage.files import write_atomic
 from utils import aligned
 
@@ -26,9 +25,8 @@ class NetworksTable:
             result = load_result(path)
             args = result['args']
             made_by = args.get('made_by') or args
-            plain = 'dc' if strategy_of(args) == 'None' else 'dsa'
-            name = f'{label_of(args)}, {args.get("ipc", "?")} per class, '
-            name += args.get('protocol') or plain
+            how = args.get('protocol') or ('dc' if strategy_of(args) == 'None' else 'dsa')
+            name = f'{label_of(args)}, {args.get("ipc") or "?"} per class, {how}'
             settings = {key: str(value) for key, value in experiment_of(made_by).items()}
             key = name, tuple(settings.items())
             names.setdefault(name, []).append(dict(key[1]))
@@ -58,14 +56,9 @@ class NetworksTable:
 
     def write_csv(self, path: Path) -> None:
         """Write one line a set and network; raise UserError if that fails."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(('set', 'network', 'mean', 'std', 'num_networks'))
+        rows = [('set', 'network', 'mean', 'std', 'num_networks')]
         for (row, column), mean in np.ndenumerate(self.means):
             if not np.isnan(mean):
-                std = f'{self.stds[row, column]:.3f}'
-                number = self.counts[row, column]
-                writer.writerow(
-                    (self.names[row], self.networks[column], f'{mean:.3f}', std, number)
-                )
-        write_atomic(path, text.getvalue().encode())
+                numbers = f'{mean:.3f}', f'{self.stds[row, column]:.3f}', self.counts[row, column]
+                rows.append((self.names[row], self.networks[column], *numbers))
+        write_atomic(path, csv_of(rows))

@@ -6,33 +6,20 @@ five digits, compressed. docs/runs/README.md is the table of its sets.
 
 import json
 import lzma
+import os
+import shlex
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 from experiment.result import load_result
-from storage.files import file_hash, write_atomic
+from report.logs import read_log
+from report.markup import Markdown, code, escaped, lines_of
+from report.summary import result_in, rows_of
+from storage.files import check_file, file_hash, write_atomic
 from utils import UserError
 
 DIGITS = 5
-
-
-def read_log(folder: Path, partial: bool = False) -> list[dict]:
-    """Return the records of a run's log, compressed or not.
-
-    partial: leave out half a line at the end, of a run that is being written. Raises OSError or
-    ValueError if the log cannot be read.
-    """
-    path = folder / 'log.jsonl'
-    if path.exists() or not path.with_suffix('.jsonl.xz').exists():
-        lines = path.read_text().splitlines()
-    else:
-        try:
-            lines = lzma.decompress((folder / 'log.jsonl.xz').read_bytes()).decode().splitlines()
-        except lzma.LZMAError as error:
-            raise ValueError(str(error)) from error
-    if partial and lines and not lines[-1].endswith('}'):
-        lines.pop()
-    return [json.loads(line) for line in lines]
 
 
 def shortened(value):
@@ -44,23 +31,54 @@ def shortened(value):
     return float(f'{value:.{DIGITS}g}') if isinstance(value, float) else value
 
 
+def kept_files(run: Path, out: Path) -> dict[str, bytes]:
+    """Return {name: content} of what is kept of a finished run, {} if out holds it already.
+
+    Raises UserError for a run that cannot be kept in the folder out.
+    """
+    if not run.is_dir() or not result_in(run) or not rows_of(run):
+        raise UserError(f'{run} holds no finished run to keep')
+    target, result = out / run.resolve().name, result_in(run)
+    # Accuracies are quotients of whole numbers: they stay as they are.
+    records = [r if 'accs' in r else shortened(r) for r in read_log(run)]
+    lines = ''.join(json.dumps(record) + '\n' for record in records)
+    files = {path.name: path.read_bytes() for path in (run / 'args.json', result)}
+    files['log.jsonl.xz'] = lzma.compress(lines.encode(), preset=9)
+    if not os.path.lexists(target):
+        return files
+    try:
+        for name in files:
+            check_file(target / name, 'file of a kept run')
+        copied = (result.name, 'args.json')
+        same = all((target / name).read_bytes() == files[name] for name in copied)
+        same = same and read_log(target) == records
+    except UserError:
+        same = False
+    if not same:
+        raise UserError(
+            f'{target} is there already, and is not {run}; move it away to keep this run'
+        )
+    return {}
+
+
 def keep_run(run: Path, out: Path) -> Path:
     """Copy a finished run into the folder out, its log shortened and compressed."""
-    results = sorted(run.glob('res_*.pt'))
-    if not results or not (run / 'args.json').is_file():
-        raise UserError(f'{run} holds no finished run to keep')
+    files, target = kept_files(run, out), out / run.resolve().name
+    if not files:
+        return target
+    # The folder gets its name when it is complete. Until then reports pass over it.
+    part = out / f'.{target.name}.{os.getpid()}-{os.urandom(3).hex()}.part'
     try:
-        # Accuracies are quotients of whole numbers: they stay as they are.
-        records = [r if 'accs' in r else shortened(r) for r in read_log(run)]
-    except (OSError, ValueError) as error:
-        raise UserError(f'{run}: its log cannot be read ({error})') from error
-    target = out / run.name
-    target.mkdir(parents=True, exist_ok=True)
-    lines = ''.join(json.dumps(record) + '\n' for record in records)
-    write_atomic(target / 'log.jsonl.xz', lzma.compress(lines.encode(), preset=9))
-    for path in (results[0], run / 'args.json'):
-        if target.resolve() != run.resolve():  # a kept run may be kept again
-            shutil.copyfile(path, target / path.name)
+        part.mkdir(parents=True)
+        for name, content in files.items():
+            write_atomic(part / name, content)
+        os.rename(part, target)
+    except OSError as error:
+        raise UserError(
+            f'{target} cannot be written ({error.strerror}); nothing was copied'
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return target
 
 
@@ -72,16 +90,15 @@ normalised images (N, C, H, W) and labels (N,). `mean` and `std` undo the normal
 `bash runs/figures.sh --results docs/runs`. The accuracy is ± the standard deviation of its
 networks; [how a set is evaluated](../protocol.md).
 
-| set | ipc | accuracy, % | sets x networks | protocol | evaluate it | SHA-256 |
-|---|---|---|---|---|---|---|
 """
+COLUMNS = 'set', 'ipc', 'accuracy, %', 'sets x networks', 'protocol', 'evaluate it', 'SHA-256'
 
 
 def kept_page(folder: Path, rows: list) -> str:
     """Return the table of the sets below folder; rows: its runs', from report/summary.py."""
     lines = []
     for row in rows:
-        (path,) = (folder / row.run).glob('res_*.pt')
+        path = result_in(folder / row.run)
         if load_result(path)['args'].get('made_by') is not None:
             continue  # the same set, evaluated again
         others = ''.join(f', {part.replace("=", " ")}' for part in row.other.split())
@@ -89,11 +106,11 @@ def kept_page(folder: Path, rows: list) -> str:
         length = f', {row["Iteration"]} iterations' if row['Iteration'] is not None else ''
         name = f'{row.label}{clusters}{others}{length}, seed {row["seed"]}'
         where = f'docs/runs/{row.run}/{path.name}'
-        flags = f'--dataset {row["dataset"]} --model {row["model"]}'
-        line = f'python main_eval.py {flags} --synset {where}'
+        words = ['--dataset', row['dataset'], '--model', row['model'], '--synset', where]
+        line = shlex.join(['python', 'main_eval.py', *words])
+        link = Markdown(f'[{escaped(name)}]({quote(f"{row.run}/{path.name}", safe="/=")})')
+        accuracy = f'{row.mean:.2f} ± {row.std:.2f}'
+        networks = f'{row.sets_x_networks} {row.network}'
         how = f'{row.protocol}, {row.epochs} epochs'
-        lines.append(
-            f'| [{name}]({row.run}/{path.name}) | {row.stored} | {row.mean:.2f} ± {row.std:.2f} '
-            f'| {row.sets_x_networks} {row.network} | {how} | `{line}` | `{file_hash(path)}` |'
-        )
-    return HEADER + '\n'.join(lines) + '\n'
+        lines.append((link, row.stored, accuracy, networks, how, code(line), code(file_hash(path))))
+    return HEADER + '\n'.join(lines_of(COLUMNS, lines)) + '\n'

@@ -1,10 +1,14 @@
 """The numbers of the READMEs: main_report.py --readme writes them between two marks."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from report.cells import IPCS, METHODS_TABLE, PLAIN, STUDY, TABLES, TIME
+from report.markup import Markdown, lines_of
 from report.summary import Row
-from report.tables import cell_text, lines_of, matching, paper_of, paper_text, pooled
+from report.tables import cell_text, matching, paper_of, paper_text, pooled
+from storage.files import check_file, check_writable
+from utils import UserError
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def first_table(rows: list[Row], papers: list[dict], words: tuple[str, ...]) -> 
             minutes = sum(row.condense_minutes for row in ours) / len(sets)  # of one set
             paper = paper_text(paper_of(cell, line.ipc, papers, STUDY['dataset']))
             texts = (f'**{mean:.1f} ± {std:.1f}**', paper, _minutes(minutes))
-            lines.append((line.name, ours[0].stored, *texts))
+            lines.append((Markdown(line.name), ours[0].stored, *texts))
     return lines_of(words, lines)
 
 
@@ -73,6 +77,20 @@ def has_marks(text: str) -> bool:
     places = [text.find(mark) for marks in MARKS.values() for mark in marks]
     once = all(text.count(mark) == 1 for marks in MARKS.values() for mark in marks)
     return once and places == sorted(places) and '|' in text[places[0] : places[1]]
+
+
+def read_readme(path: Path) -> str:
+    """Return a README; raise UserError unless it has the marks, and can be written."""
+    check_file(path, 'README')
+    check_writable(path, '--readme')
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f'--readme {path} is not UTF-8 ({error}); save it as UTF-8') from error
+    if not has_marks(text):
+        marks = ', '.join(mark for pair in MARKS.values() for mark in pair)
+        raise UserError(f'--readme {path} must hold each of these lines once, in order: {marks}')
+    return text
 
 
 def with_numbers(text: str, rows: list[Row], papers: list[dict]) -> str:

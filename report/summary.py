@@ -1,13 +1,9 @@
-"""The summary of finished runs: one row a run and evaluation network, kept as CSV.
+"""The rows of finished runs, one a run and evaluation network, from the folders of the runs."""
 
-Rows of runs whose folders are gone stay, so the file collects what several machines ran.
-"""
-
-import csv
-import io
-import json
+import os
 import shlex
 from dataclasses import dataclass, fields
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +11,21 @@ import numpy as np
 from evaluation.protocol import protocol, strategy_of
 from experiment.flags import FLAGS, flags_of_kinds
 from experiment.result import label_of, load_result
-from report.kept import read_log
-from report.logs import images_seen, start_of, state_of
-from storage.files import write_atomic
-from utils import UserError
+from report.logs import (
+    EXPERIMENT,
+    FINISHED,
+    images_seen,
+    minutes_of,
+    read_args,
+    read_log,
+    start_of,
+    state_of,
+)
+from storage.kinds import check, word
+from utils import UserError, printable
 
 SETTINGS = tuple(name for name, flag in FLAGS.items() if flag.column)
+MADE = {'dataset': word}  # what the result file of a run says of it; the rest is compared
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,17 @@ class Row:
 
 FIELDS = {field.name: field.type for field in fields(Row) if field.name != 'settings'}
 COLUMNS = (*SETTINGS, *FIELDS)
+# What every row says.
+FILLED = (
+    *('dataset', 'method', 'model', 'ipc', 'factor', 'seed', 'precision'),
+    *('label', 'network', 'protocol', 'run', 'command'),
+)
 
 
 def settings_of(args: dict) -> dict:
     """Return the settings of a run that have a column, None where it does not take the flag."""
     values = {name: args.get(name) for name in SETTINGS}
-    values['method'] = args.get('method') or Path(args['synset']).stem
+    values['method'] = args.get('method') or Path(args.get('synset') or '').stem
     values['dataset'] = Path(args['dataset']).stem
     values['factor'] = values['factor'] or 1  # of methods without tiles
     return values
@@ -90,7 +100,7 @@ def settings_of(args: dict) -> dict:
 def other_settings(args: dict) -> str:
     """Return the flags without a column that make a run another experiment, as `flag=value …`."""
     names = flags_of_kinds('data', 'experiment', 'clusters')
-    changed = args.get('changed', {})
+    changed = args.get('changed') or {}
     return ' '.join(
         f'{name}={value}'
         for name, value in changed.items()
@@ -98,48 +108,73 @@ def other_settings(args: dict) -> str:
     )
 
 
+def result_in(folder: Path) -> Path | None:
+    """Return the result file of a run's folder, None if it is not finished."""
+    results = sorted(folder.glob('res_*.pt'))
+    if len(results) > 1:
+        raise UserError(
+            f'{folder} holds {len(results)} result files, a run has one; '
+            'give each run a folder of its own'
+        )
+    return results[0] if results else None
+
+
 def rows_of(folder: Path) -> list[Row]:
     """Return a row per evaluation network of the finished run in folder, [] if it is not finished.
 
-    Raises UserError for a result file or a log that cannot be read.
+    Raises UserError for files that cannot be read, or do not belong together.
     """
-    results = sorted(folder.glob('res_*.pt'))
-    if not results:
+    path = result_in(folder)
+    typed = read_args(folder, FINISHED if path else EXPERIMENT)
+    if not path:
         return []
-    result = load_result(results[0])
-    try:
-        typed = json.loads((folder / 'args.json').read_text())
-        records = read_log(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(f'{folder}: args.json or its log cannot be read ({error})') from error
-    args, num_sets, rows = result['args'], len(result['data']), []
-    for network, values in result['accs_all_exps'].items():
-        settings, percent = settings_of(args), 100 * np.array(values)
-        epochs = args['epoch_eval_train']
-        how = protocol(network, settings['dataset'], strategy_of(args), epochs)
-        row = Row(
-            settings=settings,
-            other=other_settings(args),
-            label=label_of(args),
-            network=network,
-            protocol=how['protocol'],
-            epochs=how['epochs'],
-            mean=rounded(percent.mean()),
-            std=rounded(percent.std()),
-            set_means=tuple(map(rounded, percent.reshape(num_sets, -1).mean(1))),
-            start=start_of(records, network),
-            images_seen=images_seen(records, args, num_sets),
-            num_networks=len(values),
-            condense_minutes=rounded(sum(r.get('seconds', 0) for r in records) / 60),
-            evaluate_minutes=rounded(sum(r.get('evaluate_seconds', 0) for r in records) / 60),
-            device=typed['environment']['device'],
-            commit=typed['environment']['commit'][:7],
-            started=typed['started'],
-            run=folder.name,
-            command=shlex.join(['python', *typed['command']]),
+    result, records = load_result(path), read_log(folder)
+    args, num_sets = result['args'], len(result['data'])
+    check(path, 'result file', args, MADE)
+    if settings_of(args) != settings_of(typed):
+        raise UserError(f'{path} and args.json are of different runs; restore them from a copy')
+    accs = result['accs_all_exps']
+    if not accs or any(len(values) % num_sets for values in accs.values()):
+        raise UserError(
+            f'{path} does not hold as many accuracies for each of its {num_sets} sets; '
+            'restore it from a copy'
         )
-        rows.append(row)
+    of_run = {
+        'settings': settings_of(args),
+        'other': other_settings(args),
+        'label': label_of(args),
+        'images_seen': images_seen(records, args, num_sets),
+        'condense_minutes': rounded(minutes_of(records, 'seconds')),
+        'evaluate_minutes': rounded(minutes_of(records, 'evaluate_seconds')),
+        'device': typed['environment']['device'],
+        'commit': typed['environment']['commit'][:7],
+        'started': typed['started'],
+        'run': folder.name,
+        'command': shlex.join(['python', *typed['command']]),
+    }
+    rows = [
+        Row(**of_run, **measured(network, values, args, num_sets), start=start_of(records, network))
+        for network, values in accs.items()
+    ]
+    empty = [name for row in rows for name in FILLED if row[name] in ('', None)]
+    if empty:
+        raise UserError(f'{path} does not say its {empty[0]}; restore it from a copy')
     return rows
+
+
+def measured(network: str, values: list[float], args: dict, num_sets: int) -> dict:
+    """Return what a row says of one evaluation network and its accuracies of all sets."""
+    percent = 100 * np.array(values)
+    how = protocol(network, args['dataset'], strategy_of(args), args.get('epoch_eval_train'))
+    return {
+        'network': network,
+        'protocol': how['protocol'],
+        'epochs': how['epochs'],
+        'mean': rounded(percent.mean()),
+        'std': rounded(percent.std()),
+        'set_means': tuple(map(rounded, percent.reshape(num_sets, -1).mean(1))),
+        'num_networks': len(values),
+    }
 
 
 def rounded(value: float) -> float:
@@ -152,66 +187,40 @@ def collect(folder: Path) -> tuple[list[Row], list[str], list[str]]:
     if not folder.is_dir():
         raise UserError(f'{folder}: no such folder of runs')
     rows, unfinished, broken = [], [], []
-    for run in sorted(path.parent for path in folder.glob('*/args.json')):
+    # A name that begins with a dot is of a copy that was not finished.
+    for run in sorted(path for path in folder.iterdir() if not path.name.startswith('.')):
         try:
+            if not is_run(run):
+                continue
             of_run = rows_of(run)
-            unfinished += [] if of_run else [state_of(run)]
+            unfinished += [] if of_run else [printable(state_of(run))]
+            rows += of_run
         except UserError as error:
-            broken.append(str(error))
-            continue
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            broken.append(f'{run}: files of another version or damaged ({error!r})')
-            continue
-        rows += of_run
+            broken.append(printable(error))
+        except OSError as error:  # a folder that may not be searched, a disk that fails
+            broken.append(printable(f'{run} cannot be read ({error.strerror})'))
     return rows, unfinished, broken
 
 
-def read_summary(path: Path) -> list[Row]:
-    """Read a summary, [] if there is none; raise UserError for any other file."""
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline='', encoding='utf-8') as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise ValueError('other columns')
-            return [_row(cells) for cells in reader]
-    except (ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise UserError(
-            f'{path} is damaged or no summary ({error}); '
-            'restore it, or move it away to have a new one'
-        ) from error
-
-
-def _row(cells: dict[str, str]) -> Row:
-    """Return the row that a line of the CSV holds."""
-    settings = {name: _value(FLAGS[name].type, cells[name]) for name in SETTINGS}
-    values = {name: _field(name, cells[name]) for name in FIELDS}
-    return Row(settings, **values)
-
-
-def _field(name: str, text: str):
-    """Return the value of a field from its text."""
-    if name == 'set_means':
-        return tuple(map(float, text.split()))
-    if name == 'start':
-        return float(text) if text else None
-    return FIELDS[name](text)
-
-
-def _value(kind, text: str):
-    """Return the value of a flag from its text; empty: the run does not take the flag."""
-    return None if text == '' else text == 'True' if kind is bool else kind(text)
-
-
-def _text(value) -> str:
-    if isinstance(value, tuple):
-        return ' '.join(f'{part:.3f}' for part in value)
-    return '' if value is None else f'{value:.3f}' if isinstance(value, float) else str(value)
+def is_run(path: Path) -> bool:
+    """Tell whether path is the folder of a run; raise UserError if its name cannot be written."""
+    if not path.is_dir():
+        return False
+    own = 'args.json', 'checkpoint.pt', 'res_*.pt'
+    if not any(fnmatch(name, pattern) for name in os.listdir(path) for pattern in own):
+        return False
+    if path.name.encode(errors='ignore').decode() != path.name:
+        raise UserError(f'{path}: its name is not UTF-8, as tables must be; rename the folder')
+    return True
 
 
 def merge_rows(old: list[Row], new: list[Row]) -> list[Row]:
-    """Return old and new rows, sorted; a new row replaces the old one of its run and network."""
+    """Return old and new rows, sorted; a new row replaces the old one of its run and network.
+
+    So it does if only the name of the run is another: its folder was renamed.
+    """
+    known = set(map(_measurement, new))
+    old = [row for row in old if not row.started or _measurement(row) not in known]
     rows = {(row.run, row.network): row for row in [*old, *new]}
     order = ('dataset', 'model', 'method', 'ipc', 'draw', 'layer_idx', 'num_cluster')
 
@@ -222,10 +231,6 @@ def merge_rows(old: list[Row], new: list[Row]) -> list[Row]:
     return sorted(rows.values(), key=key)
 
 
-def write_summary(path: Path, rows: list[Row]) -> None:
-    """Write a summary."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(COLUMNS)
-    writer.writerows([_text(row[name]) for name in COLUMNS] for row in rows)
-    write_atomic(path, text.getvalue().encode())
+def _measurement(row):
+    settings = tuple(row.settings.values())
+    return (*settings, row.other, row.network, row.started, row.set_means, row.num_networks)

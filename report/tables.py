@@ -17,6 +17,7 @@ from report.cells import (
     is_clustered,
     usual_iterations,
 )
+from report.markup import code, lines_of
 from report.summary import Row
 
 
@@ -27,10 +28,19 @@ def published(path: Path) -> list[dict]:
 
 
 def matching(rows: list[Row], cell: dict) -> list[Row]:
-    """Return the rows that have every value of cell; of two precisions of a seed, the first."""
+    """Return the rows that have every value of cell, a row a seed.
+
+    Of two rows of a seed it is the one with more networks, then the first. Networks that were
+    trained for other numbers of epochs do not mix: those of most epochs count.
+    """
     rows = [row for row in rows if all(row[key] == value for key, value in cell.items())]
-    by_seed = {row['seed']: row for row in reversed(rows)}
-    return list(reversed(by_seed.values()))
+    most = max((row.epochs for row in rows), default=0)
+    by_seed = {}
+    for row in rows:
+        old = by_seed.get(row['seed'])
+        if row.epochs == most and (old is None or row.num_networks > old.num_networks):
+            by_seed[row['seed']] = row
+    return list(by_seed.values())
 
 
 def pooled(rows: list[Row]) -> tuple[float, float, int, np.ndarray]:
@@ -109,12 +119,6 @@ def command_of(cell: dict, ipc: int, study: dict = STUDY) -> str:
     return f'python {"main_BS.py" if is_clustered(cell) else "main.py"} {" ".join(words)}'
 
 
-def lines_of(header: tuple[str, ...], rows: list) -> list[str]:
-    """Return a Markdown table."""
-    rule = '|' + '---|' * len(header)
-    return [f'| {" | ".join(header)} |', rule, *(f'| {" | ".join(row)} |' for row in rows)]
-
-
 def table(
     title: str, cells: dict[str, dict], rows: list[Row], papers: list[dict], study: dict
 ) -> str:
@@ -127,7 +131,7 @@ def table(
             line.append(cell_text(ours, paper_of(cell, ipc, papers, study['dataset'])))
             origins += [(f'{label}, ipc {ipc}', *origin(row)) for row in ours]
             if not ours:
-                missing.append((f'{label}, ipc {ipc}', f'`{command_of(cell, ipc, study)}`'))
+                missing.append((f'{label}, ipc {ipc}', code(command_of(cell, ipc, study))))
         texts.append(line)
     parts = [f'## {title}', '', *lines_of(('', *(f'ipc {ipc}' for ipc in ipcs)), texts)]
     if origins:
@@ -181,7 +185,7 @@ def all_runs(rows: list[Row]) -> list[str]:
             (row['dataset'], row.stored, row.label + other, iterations)
             + (f'{row.mean:.2f} ± {row.std:.2f}', '–' if row.start is None else f'{row.start:.2f}')
             + (f'{row.sets_x_networks} {row.network}', how, f'{row.images_seen or "–"}')
-            + (row['precision'], minutes, f'{row.device}, {row.commit}', f'`{row.command}`')
+            + (row['precision'], minutes, f'{row.device}, {row.commit}', code(row.command))
         )
     header = ('data', 'ipc', 'method', 'iterations', 'accuracy, %', 'no steps, %')
     header += ('sets x networks', 'protocol', 'real images a class')

@@ -137,7 +137,7 @@ def test_a_cut_last_line_is_left_out_and_a_broken_log_is_named(runs, tmp_path):
     for folder in (runs[0], tmp_path / 'nothing', tmp_path):
         with pytest.raises(UserError, match=f'{folder.name} is no run'):
             read_records(folder)
-    log.write_text('{"exp": 0, "accs": {}}\n')
+    log.write_text('{"exp": 0, "iteration": 0, "accs": {}}\n')
     with pytest.raises(UserError, match='holds no iteration'):
         read_records(runs[0])
 

@@ -24,10 +24,9 @@ from report.summary import (
     collect,
     merge_rows,
     other_settings,
-    read_summary,
     settings_of,
-    write_summary,
 )
+from report.summary_file import read_summary, write_summary
 from report.tables import (
     cell_text,
     command_of,
@@ -115,7 +114,7 @@ def test_damaged_runs_are_left_out_of_the_report(runs, tmp_path, capsys):
         ('empty', lambda run: next(run.glob('res_*')).write_bytes(b'')),
         ('no args', lambda run: (run / 'args.json').write_text('{}')),
         ('no log', lambda run: (run / 'log.jsonl').unlink()),
-        ('half a line', lambda run: (run / 'log.jsonl').write_text('{"a"}')),
+        ('half a line', lambda run: (run / 'log.jsonl').write_text('{"a"}\n')),
     ):
         damaged = shutil.copytree(next(folder.glob('DC*')), folder / name)
         if name in ('no log', 'half a line'):  # unfinished, too
@@ -291,7 +290,7 @@ def test_a_kept_run_gives_the_same_rows_and_curves(runs, tmp_path, monkeypatch, 
     with pytest.raises(UserError, match='holds no finished run to keep'):
         keep_run(runs / 'begun', tmp_path / 'runs')
     (kept / 'log.jsonl.xz').write_bytes(b'x')
-    assert 'its log cannot be read' in collect(tmp_path / 'runs')[2][0]
+    assert 'cannot be read as a log' in collect(tmp_path / 'runs')[2][0]
 
 
 @pytest.mark.parametrize('name', ['README.md', 'README.ko.md'])
