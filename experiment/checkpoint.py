@@ -100,7 +100,7 @@ def restore(method, state: dict, path: Path) -> None:
         method.load_state_dict(state)
         # What was taken over must be what was stored: copying fits a shape that is too small.
         fits = same(method.state_dict(), state) and all(
-            type(state[name]) is kind for name, kind in fresh.items() if kind in (int, float, bool)
+            count(state[name]) for name, kind in fresh.items() if kind is int
         )
     except MISFITS as error:
         if is_memory(error):

@@ -1,9 +1,9 @@
 """The result file of a run, in the field's format, and what tables and figures call it.
 
 `data` is [[images (N, C, H, W) normalised, labels (N,)], …], and `accs_all_exps` is {network:
-[0 … 1, …]}. Beside these it holds the arguments, and mean and standard deviation of the
-normalisation. With tiles, `data` is what networks are trained on, `stored` what it is decoded from,
-in the same form, and `factor` the tiles a side.
+[0 … 1, …]}. Beside these it holds the arguments, the names of the classes, and mean and standard
+deviation of the normalisation. With tiles, `data` is what networks are trained on, `stored` what it
+is decoded from, in the same form, and `factor` the tiles a side. Other layouts: layouts.py.
 """
 
 import argparse
@@ -16,10 +16,11 @@ import ranks
 from dataset.data import Data
 from experiment.arguments import Arguments
 from experiment.flags import FLAGS, flags_of_kinds, strategy
+from experiment.layouts import read_sets
 from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
-from storage.files import load_tensors, save_tensors
+from storage.files import save_tensors
 from storage.kinds import check, count, fault, image_set, number, plain, share, switch, word
 from utils import UserError, printable
 
@@ -54,8 +55,8 @@ def save_result(run: Run, path: Path, data: Data, progress: Progress) -> dict[st
     accs, content = progress.accs_all_exps, {'data': progress.sets}
     if progress.stored:
         content |= {'stored': progress.stored, 'factor': run.args['factor']}
-    statistics = {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
-    content |= {'accs_all_exps': accs, 'args': run.args} | statistics
+    content |= {'accs_all_exps': accs, 'args': run.args, 'class_names': list(data.class_names)}
+    content |= {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
     if ranks.leads():
         save_tensors(path, content)
     ranks.wait()  # the others may read it
@@ -111,6 +112,7 @@ KIND = {
     'factor?': count,
     'accs_all_exps?': {str: [share]},
     'args?': lambda value: plain(value) and fault(value, ARGS) is None,
+    'class_names?': [word],
     'mean?': [number],
     'std?': [number],
 }
@@ -118,17 +120,7 @@ KIND = {
 
 def load_result(path: Path) -> dict:
     """Load a result file, ours or another project's; raise UserError for another format."""
-    result = load_tensors(path, 'result file')
-    if (
-        not isinstance(result, dict)
-        or not isinstance(result.get('data'), list)
-        or not all(
-            isinstance(pair, list | tuple) and len(pair) == 2 for pair in result['data'] or [()]
-        )
-    ):
-        raise UserError(
-            f"{path} is no result file: it needs 'data' = [[images (N, C, H, W), labels (N,)], …]"
-        )
+    result = read_sets(path)
     args = result.get('args')
     if isinstance(args, dict) and 'data_hash' not in args:
         # Another project's: a word of ours may mean something else there, and is left out then.
@@ -145,12 +137,13 @@ def load_result(path: Path) -> dict:
     channels = {len(result[key]) for key in ('mean', 'std') if key in result}
     if len(shapes) > 1 or channels - {shape[0] for shape in shapes}:
         raise UserError(f'{path}: sets, mean and std are of images of different shapes')
-    return result | {
-        # Of a foreign file: tensors that a gradient belongs to, and labels that are no integers.
-        key: [[images.detach(), labels.detach().long()] for images, labels in result[key]]
-        for key in ('data', 'stored')
-        if key in result
-    }
+    # Classes that another project stored as floating numbers; soft labels stay.
+    for key in {'data', 'stored'} & result.keys():
+        result[key] = [
+            [images, labels.long() if labels.ndim == 1 else labels]
+            for images, labels in result[key]
+        ]
+    return result
 
 
 def label_of(args: dict) -> str:

@@ -19,6 +19,10 @@ from utils import UserError, printable
 
 KEYS = {str: str, int: Integral}
 WHOLE = 'the whole'
+PLAIN = (
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+)  # fmt: skip
 # What taking over a state of another kind raises, by its damage.
 MISFITS = ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
 
@@ -30,7 +34,8 @@ def count(value) -> bool:
 
 def number(value) -> bool:
     """Tell whether value is a finite number."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and abs(value) < math.inf and (not isinstance(value, Integral) or count(abs(value)))
 
 
 def share(value) -> bool:
@@ -67,27 +72,34 @@ def numeric(value) -> bool:
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
-        and not value.is_quantized
-        and not value.is_complex()
+        and value.dtype in PLAIN
         and bool(value.isfinite().all())
     )
 
 
 def images(value) -> bool:
-    """Tell whether value is a tensor of images (N, C, H, W), N > 0, of finite floating numbers."""
-    sized = numeric(value) and value.is_floating_point() and value.ndim == 4 and value.numel() > 0
-    return sized and bool(value.float().isfinite().all())  # as networks will see it
+    """Tell whether value is a tensor of images (N, C, H, W), N > 0: floating numbers, or bytes."""
+    sized = numeric(value) and value.ndim == 4 and value.numel() > 0
+    if sized and value.dtype is torch.uint8:
+        return True
+    return sized and value.is_floating_point() and bool(value.float().isfinite().all())
 
 
 def labels(value) -> bool:
-    """Tell whether value is a tensor of labels (N,), whole numbers from 0."""
+    """Tell whether value is a tensor of labels (N,): whole numbers from 0."""
     whole = numeric(value) and value.dtype is not torch.bool and value.ndim == 1
     return whole and bool((value.round() == value).all()) and (not len(value) or value.min() >= 0)
 
 
+def soft_labels(value) -> bool:
+    """Tell whether value is a tensor of labels (N, K): a number for each of several classes."""
+    return numeric(value) and value.is_floating_point() and value.ndim == 2 and value.shape[1] > 1
+
+
 def image_set(value) -> bool:
-    """Tell whether value is [images (N, C, H, W), labels (N,)]."""
-    return fault(value, (images, labels)) is None and len(value[0]) == len(value[1])
+    """Tell whether value is [images (N, C, H, W), labels (N,) or (N, K)]."""
+    pair = images, lambda part: labels(part) or soft_labels(part)
+    return fault(value, pair) is None and len(value[0]) == len(value[1])
 
 
 def fault(value, kind, place: str = '') -> str | None:

@@ -14,7 +14,8 @@ import main_BS
 import main_cluster
 from engine.training import test_accuracy as accuracy_of
 from experiment.result import label_of
-from features.extractor import default_epochs, layer_features, load_extractor
+from features.extractor import layer_features, load_extractor
+from features.fine_tuning import default_epochs
 from figures import clusters as cluster_figure
 from figures import diagram
 from networks import make_network

@@ -128,6 +128,8 @@ def test_other_files_in_its_place(kind, files, readers, tmp_path):
     words.write_text('{"data": [[1, 2]]}')
     others = [files[other] for other in KINDS if other != kind]
     for path in (folder, pipe, words, *others):
+        if (kind, path) == ('result', files['data']):
+            continue  # a Keras archive is a set
         if kind == 'data' and path in others:  # an archive of no arrays
             with pytest.raises(UserError):
                 read(path)
@@ -248,7 +250,7 @@ ODD_LABELS = [
 ODD_IMAGES = [
     torch.zeros(10, 1, 8, 8, dtype=torch.complex64), torch.zeros(10, 1, 8, 8).to_sparse(),
     torch.quantize_per_tensor(torch.zeros(10, 1, 8, 8), 1.0, 0, torch.qint8),
-    torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.full((10, 1, 8, 8), float('inf')),
+    torch.zeros(10, 1, 8, 8, dtype=torch.int32), torch.full((10, 1, 8, 8), float('inf')),
     torch.zeros(10, 1, 0, 8), torch.zeros(0, 1, 8, 8), torch.zeros(10, 64),
 ]  # fmt: skip
 

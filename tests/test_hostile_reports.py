@@ -32,7 +32,7 @@ from utils import UserError
 FLAGS = {
     'dataset': 'Digits', 'method': 'DC', 'model': 'MLP', 'ipc': 1, 'Iteration': 2, 'factor': 1,
     'draw': 'uniform', 'seed': 0, 'precision': 'fp32', 'dsa_strategy': 'None',
-    'epoch_eval_train': None,
+    'epoch_eval_train': None, 'data_hash': 'abc',
 }  # fmt: skip
 ARGS = FLAGS | {
     'command': ['main.py', '--ipc', '1'], 'started': '2026-01-01T00:00:00',
@@ -214,7 +214,7 @@ DAMAGES = {
     'result: per cent': stored(accs_all_exps={'MLP': [25.0]}),
     'result: too few': stored(data=[[torch.zeros(1, 1, 8, 8), torch.zeros(1)]] * 2,
                               accs_all_exps={'MLP': [0.1, 0.2, 0.3]}),
-    'result: labels (N, 1)': stored(data=[[torch.zeros(2, 1, 8, 8), torch.zeros(2, 1)]]),
+    'result: labels (N, 1, 1)': stored(data=[[torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 1)]]),
     'result: no args': stored(args=None),
     'result: no method': stored(args=FLAGS | {'method': None}),
     **{
@@ -596,10 +596,11 @@ def test_figures_of_nasty_names_are_drawn(tmp_path, capsys):
 
 SETS = {
     'foreign': ({'args': None, 'accs_all_exps': None}, {'heatmap'}),
-    'labels (N, 1)': ({'data': [[torch.zeros(2, 1, 8, 8), torch.zeros(2, 1)]]}, ...),
+    'labels (N, 1)': ({'data': [[torch.zeros(2, 1, 8, 8), torch.zeros(2, 1)]]}, set()),
     'args a list': ({'args': [1]}, ...),
-    'args ipc': ({'args': {'ipc': 'x'}}, ...),
-    'args reduce': ({'args': {'reduce': torch.zeros(2)}}, ...),
+    'args ipc': ({'args': {'ipc': 'x'}}, set()),
+    'own args ipc': ({'args': {'ipc': 'x', 'data_hash': 'abc'}}, ...),
+    'args reduce': ({'args': {'reduce': torch.zeros(2)}}, set()),
     'args synset None': ({'args': {'method': None, 'synset': None}}, set()),
     'args dsa alone': ({'args': {'protocol': 'dsa', 'method': 'X'}}, set()),
     'args strategy None': ({'args': {'dsa_strategy': None, 'ipc': None}}, set()),
@@ -615,8 +616,7 @@ SETS = {
         {'data': [[torch.zeros(2, 1, 8, 8, dtype=torch.bfloat16), torch.arange(2.0)]]}, set()
     ),
     'beyond float32': (
-        {'data': [[torch.full((2, 1, 8, 8), 1e300, dtype=torch.double), torch.arange(2)]]},
-        {'grid'},
+        {'data': [[torch.full((2, 1, 8, 8), 1e300, dtype=torch.double), torch.arange(2)]]}, ...
     ),
 }  # fmt: skip
 
