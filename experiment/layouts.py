@@ -21,6 +21,7 @@ from utils import UserError
 
 IMAGES = 'images', 'image', 'image_syn', 'x', 'x_train'
 LABELS = 'labels', 'label', 'label_syn', 'y', 'y_train'
+FAR = 20  # a normalised value beyond this is none
 NEEDED = "it needs 'data' = [[images (N, C, H, W), labels (N,)], …], or one such pair"
 
 
@@ -96,6 +97,19 @@ def _pair_of(path: Path | None, data) -> list | None:
 def hard(labels: torch.Tensor) -> torch.Tensor:
     """Return classes (N,) of labels (N,) or (N, K)."""
     return labels.argmax(1) if labels.ndim == 2 else labels.long()
+
+
+def scale_of(images: torch.Tensor) -> float | None:
+    """Return what value is white, if images are pixels: 255 or 1; None for normalised ones.
+
+    Normalised images have values of both signs.
+    """
+    if images.dtype is torch.uint8:
+        return 255
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or 1 < high <= FAR:
+        return None
+    return 255 if high > 1 else 1
 
 
 def labels_beside(path: Path) -> Path:

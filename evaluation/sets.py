@@ -1,0 +1,132 @@
+"""Sets to evaluate: of any project, checked against the data, in the normalisation of the data.
+
+A file says as much as its project stored. What is assumed of the rest is said in one line a file.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from dataset.data import Data
+from dataset.readers import DATASETS
+from experiment.layouts import FAR, hard, scale_of
+from experiment.result import load_result
+from utils import UserError
+
+# The methods whose authors evaluate with the DSA strategy.
+AUGMENTED = 'DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'IDC', 'DREAM', 'CAFE'
+
+
+@dataclass
+class Sets:
+    """The sets of a file, and what is known of them.
+
+    pairs: [(images (N, C, H, W) normalised as the data, labels (N,) or (N, K)), …] on the device of
+    the data; made_by: the arguments of the run that made them, {} of another project; stored,
+    factor: what tiles are decoded from; scale: how the numbers were read; notes: what to know.
+    """
+
+    path: Path
+    pairs: list
+    made_by: dict
+    stored: list
+    factor: int
+    scale: str = ''
+    notes: list[str] = field(default_factory=list)
+
+
+def ready(path: Path, data: Data, most: int | None = None) -> Sets:
+    """Read the sets of a file, the first `most`, and bring them to the data.
+
+    Raises UserError unless they fit the data.
+    """
+    result = load_result(path)
+    made_by, stored = result['args'], result.get('stored', [])[:most]
+    sets = Sets(path, [], made_by, stored, made_by.get('factor') or result.get('factor') or 1)
+    check_source(path, made_by, data, sets.notes)
+    for images, labels in result['data'][:most]:
+        check_shape(path, images, labels, data)
+        images, sets.scale = scaled(images, result, data)
+        sets.pairs.append((images.to(data.device), of_classes(labels, sets.notes).to(data.device)))
+    images, labels = sets.pairs[0]
+    present = len(hard(labels).unique())
+    if present < data.num_classes:
+        sets.notes.append(f'only {present} of the {data.num_classes} classes have an image')
+    low, high = float(images.min()), float(images.max())
+    if max(-low, high) > FAR:
+        sets.notes.append(
+            f'values from {low:.1f} to {high:.1f} are no normalised pixels (whitened by ZCA?): '
+            'the accuracy means little'
+        )
+    return sets
+
+
+def check_source(path: Path, made_by: dict, data: Data, notes: list[str]) -> None:
+    """Raise UserError if the set was condensed from other data."""
+    source, known = made_by.get('dataset'), data.name in DATASETS
+    if source and Path(source).stem != data.name:
+        raise UserError(f'{path} was condensed from {source}; pass --dataset {source}')
+    if made_by.get('data_hash', data.fingerprint) != data.fingerprint:
+        # Copies of a public data set differ in a few pixels, data of one's own in everything.
+        if not known:
+            raise UserError(f'{path} was condensed from other images of the name {data.name}')
+        notes.append(f'condensed from another copy of {data.name}, whose pixels differ')
+
+
+def check_shape(path: Path, images: torch.Tensor, labels: torch.Tensor, data: Data) -> None:
+    """Raise UserError unless images and labels are of the shape and the classes of the data."""
+    shape, classes = tuple(images.shape[1:]), hard(labels)
+    width = labels.shape[1] if labels.ndim == 2 else data.num_classes
+    low, high = int(classes.min()), int(classes.max())
+    if shape != data.shape or high >= data.num_classes or width != data.num_classes:
+        raise UserError(
+            f'{path} holds images {shape} with labels {low} … {high}, but {data.name} has '
+            f'{data.shape} and {data.num_classes} classes; pass the --dataset (and --im_size) '
+            'that it was condensed from'
+        )
+
+
+def scaled(images: torch.Tensor, result: dict, data: Data) -> tuple[torch.Tensor, str]:
+    """Return images normalised as the data, and how their numbers were read."""
+    mean, std = data.mean.cpu(), data.std.cpu()
+    white = scale_of(images)
+    if white:
+        return (images.float() / white - mean) / std, f'pixels 0 … {white}'
+    own_mean, own_std = (
+        torch.tensor(result[key]).view(1, -1, 1, 1) if key in result else ours
+        for key, ours in (('mean', mean), ('std', std))
+    )
+    if torch.allclose(mean, own_mean, atol=1e-4) and torch.allclose(std, own_std, atol=1e-4):
+        return images.float(), 'normalised'
+    images = (images.float() * own_std + own_mean - mean) / std
+    return images, 'normalised by the mean and std in the file'
+
+
+def of_classes(labels: torch.Tensor, notes: list[str]) -> torch.Tensor:
+    """Return classes (N,), or the probability of each class (N, K)."""
+    if labels.ndim == 1:
+        return labels.long()
+    labels = labels.float()
+    if labels.min() < 0 or not torch.allclose(labels.sum(1), torch.ones(len(labels)), atol=1e-3):
+        labels = labels.softmax(1)
+        notes.append('labels are logits: their softmax is taken')
+    return labels
+
+
+def assumed_protocol(path: Path, made_by: dict) -> tuple[str, str]:
+    """Return the protocol of a set that names none, and why."""
+    parts = path.stem.split('_')
+    method = made_by.get('method') or (parts[1] if parts[0] == 'res' and len(parts) > 1 else '')
+    if method in AUGMENTED:
+        return 'dsa', f'as published for {method}'
+    return 'dc', 'the file names none'
+
+
+def description(sets: Sets, protocol: str, why: str) -> tuple[str, ...]:
+    """Return what was recognised in a file: a line of a table."""
+    images, labels = sets.pairs[0]
+    kind = 'soft' if labels.ndim == 2 else 'classes'
+    shape = 'x'.join(map(str, images.shape[1:]))
+    parts = str(sets.path), f'{len(sets.pairs)} x {len(images)} of {shape}', kind
+    return *parts, sets.scale, f'{protocol} ({why})'
