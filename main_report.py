@@ -11,13 +11,14 @@ import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 
-from experiment.flags import Parser
+from experiment.flags import FLAGS, Parser
+from experiment.values import place
 from report.cells import STUDY
 from report.kept import keep_run, kept_page
 from report.readme import MARKS, has_marks, with_numbers
 from report.summary import Row, collect, merge_rows, read_summary, write_summary
 from report.tables import published, results_page
-from storage.files import write_atomic
+from storage.files import check_writable, write_atomic
 from utils import UserError, aligned, script
 
 HEADER = (
@@ -72,30 +73,52 @@ def make_parser() -> Parser:
     """Return the parser of this script's flags."""
     parser = Parser(__doc__)
     parser.add_argument(
-        '--results', nargs='+', type=Path, default=[Path('results')], metavar='FOLDER',
+        '--results', nargs='+', type=place, default=[Path('results')], metavar='FOLDER',
         help='folder of the runs (default: results); two: compare them',
     )  # fmt: skip
-    parser.add_argument('--out', type=Path, help='the page to write the tables of the study to')
+    parser.add_argument('--out', type=place, help='the page to write the tables of the study to')
     parser.add_argument(
-        '--readme', type=Path, nargs='+', default=[], help='READMEs whose numbers to write'
+        '--readme', type=place, nargs='+', default=[], help='READMEs whose numbers to write'
     )
     parser.add_argument(
-        '--keep', type=Path, nargs='+', metavar='RUN', help='finished runs to copy to docs/runs'
+        '--keep', type=place, nargs='+', metavar='RUN', help='finished runs to copy to docs/runs'
     )
     group = parser.add_argument_group('which runs are cells of the tables')
     for flag, value in STUDY.items():
         if flag != 'network':
             group.add_argument(
-                f'--{flag}', default=value, type=type(value), help=f'default: {value}'
+                f'--{flag}', default=value, type=FLAGS[flag].type, help=f'default: {value}'
             )
     return parser
+
+
+def check_flags(args, typed: set[str]) -> None:
+    """Raise UserError for pages that cannot be written, and typed flags that do nothing."""
+    for page in args.readme:
+        if not (page.is_file() and has_marks(page.read_text())):
+            marks = ', '.join(mark for pair in MARKS.values() for mark in pair)
+            raise UserError(
+                f'--readme {page}: no file that holds each of these lines once: {marks}'
+            )
+    if args.out:
+        check_writable(args.out, '--out')
+    if len(args.results) > 2:
+        raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
+    useless = [
+        (typed - {'keep'}, args.keep, 'with --keep, which copies runs'),
+        (typed - {'results'}, args.results[1:], 'with two folders, which are compared'),
+        (typed & STUDY.keys(), not args.out, 'without --out, the page of the study'),
+    ]
+    for flags, holds, why in useless:
+        if holds and flags:
+            raise UserError(f'--{min(flags)} does nothing {why}: leave it out')
 
 
 def write_pages(args, rows: list[Row]) -> None:
     """Write the numbers of READMEs, and the page of tables, where they are asked for."""
     papers = published(PUBLISHED)
-    for path in args.readme:
-        write_atomic(path, with_numbers(path.read_text(), rows, papers).encode())
+    for page in args.readme:
+        write_atomic(page, with_numbers(page.read_text(), rows, papers).encode())
     if args.out:
         study = {key: getattr(args, key) for key in ('dataset', 'model', 'Iteration')}
         study['network'] = args.model
@@ -114,15 +137,9 @@ def keep(runs: list[Path], out: Path) -> None:
 @script
 def main(argv=None):
     """Print and write the tables that the command line asks for."""
-    args = make_parser().parse_args(argv)
-    for path in args.readme:
-        if not (path.is_file() and has_marks(path.read_text())):
-            marks = ', '.join(mark for pair in MARKS.values() for mark in pair)
-            raise UserError(
-                f'--readme {path}: no file that holds each of these lines once: {marks}'
-            )
-    if len(args.results) > 2:
-        raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    check_flags(args, parser.typed(argv))
     if args.keep:
         return keep(args.keep, DOCS / 'runs')
     folder = args.results[0]

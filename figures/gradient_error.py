@@ -20,14 +20,16 @@ from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from engine.gradients import Gradients
 from engine.training import TrainStep, train_epoch
+from engine.trial import check_network
 from experiment.arguments import Arguments, parse
-from experiment.flags import COMPUTE, DATA, Parser, positive
+from experiment.flags import COMPUTE, DATA, Parser
+from experiment.values import place, positive
 from features.named import ensure_named_clusters
 from figures.style import colors_of, plt, save_figure
 from methods.initial import initial_images, initial_labels
 from methods.sampling import ClusterSampler, UniformSampler
 from networks import Network, make_network
-from storage.files import write_atomic
+from storage.files import check_writable, write_atomic
 from utils import Rng, UserError, script
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -146,18 +148,31 @@ def write_rows(rows: list[tuple], path: Path) -> None:
     write_atomic(path, text.getvalue().encode())
 
 
+def check_out(out: Path) -> None:
+    """Raise UserError unless the picture, and the numbers beside it, can be written."""
+    for page in (out, out.with_suffix('.csv')):
+        check_writable(page, '--out')
+    if not out.parent.is_dir():
+        raise UserError(f'--out {out}: no such folder to write a file in')
+    endings = plt.gcf().canvas.get_supported_filetypes()
+    plt.close()
+    if out.suffix and out.suffix[1:].lower() not in endings:
+        raise UserError(f'--out {out}: a picture ends in one of .{", .".join(endings)}')
+
+
 @script
 def main(argv=None):
     """Measure, and write the figure and its numbers beside it."""
     parser = Parser(__doc__, (*DATA, *COMPUTE, 'model', 'cluster_path', 'feature_net'))
     parser.add_argument('--classes', type=positive, default=4, help='how many (default: 4)')
     parser.add_argument('--repeats', type=positive, default=4, help='draws of each (default: 4)')
-    parser.add_argument('--out', type=Path, required=True, help='the picture; a .csv is beside it')
+    parser.add_argument('--out', type=place, required=True, help='the picture; a .csv is beside it')
     args = parse(parser, argv, feature_net='PCA')
-    if not args.out.parent.is_dir():
-        raise UserError(f'--out {args.out}: no such folder to write a file in')
+    check_out(args.out)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
+    # Passes are cut into chunks, and the last may hold one image.
+    check_network(args.model, data, 1, 'gradients')
     rows = measure(data, args)
     write_rows(rows, args.out.with_suffix('.csv'))
     draw_errors(rows, f'{data.name}, {args.model}, clusters by {args.feature_net}', args.out)
