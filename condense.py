@@ -32,13 +32,11 @@ from utils import Rng, UserError
 def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[str, list[float]]:
     """Condense and evaluate args.num_exp sets in the run's folder; return {network: accuracies}.
 
-    make_sampler(data, args) is called once all that the run needs has been tried. Resumes where the
-    same command stopped; a finished run only says so. Raises UserError for a user's mistake and
-    SystemExit (130, 143) after a signal.
+    make_sampler(data, args) is called when all else has been tried. Resumes where the same command
+    stopped; a finished run only says so. Raises UserError for a user's mistake, and SystemExit.
     """
-    name = spelled(args.method, vars(args).get('draw'))
     # The result file is the last that a run writes: if it is there, nothing is left to do.
-    result_path = result_of(args, name, data)
+    result_path = result_of(args, spelled(args.method, vars(args).get('draw')), data)
     if is_finished(result_path, data):
         return report_finished(result_path)
 
