@@ -73,7 +73,7 @@ def make_parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_argument('--method', nargs='+', default=['DC'], choices=EPOCHS, help='default: DC')
     parser.add_argument(
-        '--ipc', nargs='+', type=positive, default=[1, 10, 50], help='default: 1 10 50'
+        '--ipc', nargs='+', type=several, default=[1, 10, 50], help='default: 1 10 50'
     )
     parser.add_argument(
         '--precision', nargs='+', choices=('fp32', 'tf32', 'bf16'),

@@ -13,7 +13,17 @@ import torch
 
 from dataset.readers import DATASETS, dsa_strategy
 from engine.device import fast_precision
-from experiment.values import natural, pixels, positive, rate, several, share, strategy, word
+from experiment.values import (
+    natural,
+    passes,
+    pixels,
+    positive,
+    rate,
+    several,
+    share,
+    strategy,
+    word,
+)
 from networks import NETWORKS
 from utils import UserError
 
@@ -79,10 +89,10 @@ FLAGS = {
     # the experiment
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),
     'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
-    'ipc': Flag('experiment', 'images per class', 1, positive, column=True),
+    'ipc': Flag('experiment', 'images per class', 1, several, column=True),
     'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
-    'outer_loop': Flag('experiment', 'image updates an iteration', type=positive),
-    'inner_loop': Flag('experiment', 'network epochs after each of them', type=natural),
+    'outer_loop': Flag('experiment', 'image updates an iteration', type=several),
+    'inner_loop': Flag('experiment', 'network epochs after each of them', type=passes),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),

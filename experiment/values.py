@@ -30,7 +30,8 @@ def number(kind: type, low: float, high: float, ends: str = '[]'):
 
 
 positive, natural = number(int, 1, MOST), number(int, 0, MOST)
-several = number(int, 1, 100_000)  # of what a script lists before it begins
+# Of what stands in memory at once: images, loops of an iteration, networks.
+several, passes = number(int, 1, 100_000), number(int, 0, 100_000)
 pixels = number(int, 1, 1024)
 rate, share = number(float, 0, MOST_RATE, '(]'), number(float, 0, 1, '[)')
 

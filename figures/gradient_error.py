@@ -150,8 +150,8 @@ def write_rows(rows: list[tuple], path: Path) -> None:
 
 def check_out(out: Path) -> None:
     """Raise UserError unless the picture, and the numbers beside it, can be written."""
-    for page in (out, out.with_suffix('.csv')):
-        check_writable(page, '--out')
+    check_writable(out, '--out')
+    check_writable(out.with_suffix('.csv'), '--out')
     if not out.parent.is_dir():
         raise UserError(f'--out {out}: no such folder to write a file in')
     endings = plt.gcf().canvas.get_supported_filetypes()
