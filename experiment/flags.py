@@ -14,8 +14,8 @@ import torch
 from dataset.readers import DATASETS, dsa_strategy
 from engine.device import fast_precision
 from experiment.values import (
+    loops,
     natural,
-    passes,
     pixels,
     positive,
     rate,
@@ -92,7 +92,7 @@ FLAGS = {
     'ipc': Flag('experiment', 'images per class', 1, several, column=True),
     'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
     'outer_loop': Flag('experiment', 'image updates an iteration', type=several),
-    'inner_loop': Flag('experiment', 'network epochs after each of them', type=passes),
+    'inner_loop': Flag('experiment', 'network epochs after each of them', type=loops),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),

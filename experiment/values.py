@@ -31,7 +31,7 @@ def number(kind: type, low: float, high: float, ends: str = '[]'):
 
 positive, natural = number(int, 1, MOST), number(int, 0, MOST)
 # Of what stands in memory at once: images, loops of an iteration, networks.
-several, passes = number(int, 1, 100_000), number(int, 0, 100_000)
+several, loops = number(int, 1, 100_000), number(int, 0, 100_000)
 pixels = number(int, 1, 1024)
 rate, share = number(float, 0, MOST_RATE, '(]'), number(float, 0, 1, '[)')
 

@@ -16,7 +16,7 @@ from engine.device import set_up_device
 from experiment.arguments import POINTLESS, condensing_parser, parse_condensing
 from experiment.flags import FLAGS, REPLACES, Parser
 from experiment.shelf import UNCLUSTERED, keywords_of, own_flags, spelled
-from experiment.values import natural, passes, pixels, positive, rate, several, share, word
+from experiment.values import loops, natural, pixels, positive, rate, several, share, word
 from figures import clusters, curves, diagram, embedding, gradient_error, grid, study
 from methods import METHODS, SHELF
 from utils import UserError, script
@@ -31,7 +31,7 @@ SENSIBLE = {
     several: INTEGERS,
     pixels: INTEGERS,
     natural: INTEGERS | {'0': 0},
-    passes: INTEGERS | {'0': 0},
+    loops: INTEGERS | {'0': 0},
     int: {'0': 0, '٣': 3},  # --layer_idx
     rate: INTEGERS | {'5.0': 5.0, str(10**30): 1e30},
     share: {'0': 0.0},
@@ -79,10 +79,10 @@ def test_every_flag_is_a_number_a_word_a_choice_or_a_switch():
         (positive, 2**31 - 1),
         (natural, 2**31 - 1),
         (several, 100_000),
-        (passes, 100_000),
+        (loops, 100_000),
         (pixels, 1024),
     ],
-)
+)  # fmt: skip
 def test_integers_end_below_what_the_libraries_take(kind, most):
     assert kind(str(most)) == most
     with pytest.raises(Exception, match=f'must be an integer at least . and at most {most}'):
@@ -138,7 +138,8 @@ def test_an_empty_word_is_no_name(name):
         (main_cluster, ['--extractor', '']), (main_eval, ['--synset', '']),
         (main_eval, ['--synset', 'random', '--csv', '']), (main_report, ['--results', '']),
         (main_report, ['--out', '']), (main_report, ['--readme', '']),
-        (main_report, ['--keep', '']), (bench, ['--out', '']), (bench, ['--reference', '']), (bench, ['--dataset', '']),
+        (main_report, ['--keep', '']), (bench, ['--out', '']),
+        (bench, ['--reference', '']), (bench, ['--dataset', '']),
         (bench, ['--data_path', '']), (bench, ['--device', '']), (bench, ['--save_path', '']),
         (gradient_error, ['--out', '']),
     ],
