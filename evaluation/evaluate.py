@@ -50,8 +50,8 @@ def evaluate_network(
     # On stderr, which every rank has.
     if not all(value.isfinite().all() for value in net.state_dict().values()):
         tqdm.write(
-            f'{model}: its training diverged, so its accuracy is meaningless; use a smaller '
-            f'--lr_net than {lr_net}',
+            f'{model}: its training diverged, so its accuracy is meaningless; a smaller --lr_net '
+            f'than {lr_net} may help',
             file=sys.stderr,
         )
     return test_accuracy(net, data, precision, compile)
