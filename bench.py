@@ -13,7 +13,6 @@ import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 import itertools
 import platform
 from argparse import BooleanOptionalAction
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -26,9 +25,11 @@ from dataset.data import load_dataset
 from engine.device import fast_precision, set_up_device
 from experiment.compiling import MEANING
 from experiment.environment import environment
-from experiment.flags import Parser, natural, positive
+from experiment.flags import Parser
+from experiment.values import natural, number, place, positive, several, word
 from methods.presets import LOOPS
 from methods.recipes import RECIPES
+from storage.files import check_writable
 from utils import UserError, script
 
 COLUMNS = (
@@ -36,6 +37,10 @@ COLUMNS = (
     'evaluate_network', 'iteration', 'peak_memory_mib', 'share_of_matrix_rate',
     'share_of_copy_rate', 'first_match', 'spread_match', 'ranks', 'gather',
 )  # fmt: skip
+# Flags that time parts of a run, flags of whole runs, and contestants other than ours.
+PARTS = 'method', 'precision', 'compile', 'textbook', 'ranks', 'only_match'
+CONTEST = 'recipe', 'seeds', 'num_eval', 'save_path'
+OTHERS = 'reference', 'textbook'
 EPOCHS = {'DC': 301, 'BS': 301, 'DSA': 1001}
 
 
@@ -68,7 +73,7 @@ def make_parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_argument('--method', nargs='+', default=['DC'], choices=EPOCHS, help='default: DC')
     parser.add_argument(
-        '--ipc', nargs='+', type=positive, default=[1, 10, 50], help='default: 1 10 50'
+        '--ipc', nargs='+', type=several, default=[1, 10, 50], help='default: 1 10 50'
     )
     parser.add_argument(
         '--precision', nargs='+', choices=('fp32', 'tf32', 'bf16'),
@@ -82,10 +87,10 @@ def make_parser() -> Parser:
         '--textbook', action=BooleanOptionalAction, default=True, help='time it too'
     )
     parser.add_argument(
-        '--reference', type=Path, help='folder of the public reference implementation'
+        '--reference', type=place, help='folder of the public reference implementation'
     )
     parser.add_argument(
-        '--ranks', nargs='+', type=positive, metavar='N',
+        '--ranks', nargs='+', type=number(int, 1, 1024), metavar='N',
         help='ours by N processes with one thread each, and nothing else',
     )  # fmt: skip
     parser.add_argument(
@@ -95,17 +100,17 @@ def make_parser() -> Parser:
     group.add_argument('--to_accuracy', action='store_true', help='condense with a recipe')
     group.add_argument('--recipe', default='fast', choices=RECIPES, help='default: fast')
     group.add_argument('--seeds', nargs='+', type=natural, default=[1], help='default: 1')
-    group.add_argument('--num_eval', type=positive, default=20, help='networks (default: 20)')
-    group.add_argument('--save_path', default='results', help='folder of the runs')
+    group.add_argument('--num_eval', type=several, default=20, help='networks (default: 20)')
+    group.add_argument('--save_path', type=word, default='results', help='folder of the runs')
     parser.add_argument('--repeats', type=positive, default=7, help='default: %(default)s')
-    parser.add_argument('--dataset', default='CIFAR10', help='name or path (default: %(default)s)')
-    parser.add_argument(
-        '--data_path', default='data', help='folder of the data sets (default: %(default)s)'
-    )
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument(
-        '--out', type=Path, default='results/bench.csv', help='default: %(default)s'
-    )
+    for flag, kind, default, text in (
+        ('dataset', word, 'CIFAR10', 'name or path'),
+        ('data_path', word, 'data', 'folder of the data sets'),
+        ('device', word, 'cuda' if torch.cuda.is_available() else 'cpu', 'cpu, cuda, cuda:1 …'),
+        ('out', place, 'results/bench.csv', 'the table'),
+    ):
+        text += ' (default: %(default)s)'
+        parser.add_argument(f'--{flag}', type=kind, default=default, help=text)
     return parser
 
 
@@ -136,8 +141,21 @@ def rows_of_all(args, names: list[str], data, rate: dict, facts: dict) -> list[d
     return rows
 
 
+def check_flags(args, typed: set[str]) -> None:
+    """Raise UserError for a typed flag that does nothing beside the others."""
+    useless = [
+        (PARTS, args.to_accuracy, 'with --to_accuracy, which runs a recipe'),
+        (CONTEST, not args.to_accuracy, 'without --to_accuracy'),
+        (OTHERS, args.ranks, 'with --ranks, which times ours alone'),
+    ]
+    for flags, holds, why in useless:
+        if holds and typed.intersection(flags):
+            raise UserError(f'--{min(typed.intersection(flags))} does nothing {why}: leave one out')
+
+
 def prepare(args) -> None:
     """Make the folder of --out and import the reference: mistakes show before any work."""
+    check_writable(args.out, '--out')
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -151,11 +169,9 @@ def prepare(args) -> None:
 @script
 def main(argv=None):
     """Measure the contestants; print and write a row for each."""
-    args = make_parser().parse_args(argv)
-    if args.to_accuracy and (args.method != ['DC'] or args.precision or args.only_match):
-        raise UserError('--to_accuracy runs a recipe: no --method, --precision or --only_match')
-    if args.ranks and args.to_accuracy:
-        raise UserError('--ranks times parts of a run, --to_accuracy whole ones: give one of them')
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    check_flags(args, parser.typed(argv))
     device = set_up_device(args.device, 'fp32')
     prepare(args)
     precisions = args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])

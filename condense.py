@@ -1,6 +1,6 @@
 """The loop: condense this data, by this method, seeing real images through this sampler.
 
-    condense(METHODS[args.method], data, sampler, args)
+    condense(METHODS[args.method], data, make_sampler, args)
 
 It makes num_exp sets in turn. Whatever happens, results/<run name>/ holds all that was
 computed up to the last minute. The same command continues from there to the same end, bit for bit
@@ -8,6 +8,7 @@ on the CPU.
 """
 
 import time
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -23,24 +24,26 @@ from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
 from experiment.run import Run
 from experiment.shelf import spelled
+from experiment.tensorboard import summary_writer
+from storage.files import check_writable
 from utils import Rng, UserError
 
 
-def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, list[float]]:
+def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[str, list[float]]:
     """Condense and evaluate args.num_exp sets in the run's folder; return {network: accuracies}.
 
-    Resumes where the same command stopped; a finished run only says so. Raises UserError for a
-    user's mistake and SystemExit (130, 143) after a signal.
+    make_sampler(data, args) is called when all else has been tried. Resumes where the same command
+    stopped; a finished run only says so. Raises UserError for a user's mistake, and SystemExit.
     """
-    name = spelled(args.method, vars(args).get('draw'))
     # The result file is the last that a run writes: if it is there, nothing is left to do.
-    result_path = result_of(args, name, data)
+    result_path = result_of(args, spelled(args.method, vars(args).get('draw')), data)
     if is_finished(result_path, data):
         return report_finished(result_path)
 
     # Mistakes show here, before there is a folder.
     pool = eval_pool(args.eval_mode, args.model)
-    check_pool(pool, data, num_images(vars(args)), args.batch_train)
+    try_everything(method_class, data, make_sampler, args, pool)
+    sampler = make_sampler(data, args)
     args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
     started = time.monotonic()
     method, start_seconds = build(method_class, data, sampler, args, 0), time.monotonic() - started
@@ -71,6 +74,23 @@ def condense(method_class, data: Data, sampler, args: Arguments) -> dict[str, li
             progress.next_set()
             run.checkpoint(progress)
         return save_result(run, result_path, data, progress)
+
+
+def try_everything(
+    method_class, data: Data, make_sampler, args: Arguments, pool: tuple[str, ...]
+) -> None:
+    """Raise UserError for what would fail after hours: networks, the folder, packages, flags."""
+    if ranks.leads():
+        check_writable(Path(args.save_path) / args.run_name / 'log.jsonl', '--save_path')
+    if args.tensorboard:
+        summary_writer()
+    check_pool(pool, data, data.num_classes * num_images(vars(args)), args.batch_train)
+    if hasattr(method_class, 'check'):
+        method_class.check(data, args)
+    # What the method itself refuses shows before clusters are made.
+    if vars(args).get('draw', 'uniform') != 'uniform':
+        uniform = make_sampler(data, args.replaced(draw='uniform'))
+        build(method_class, data, uniform, args.replaced(compile=False), 0)
 
 
 def build(method_class, data: Data, sampler, args: Arguments, exp: int):

@@ -24,8 +24,7 @@ def main(argv=None):
     args = parse_condensing(__doc__, argv, SHELF, draw='uniform')
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
-    sampler = make_sampler(data, args)
-    condense(METHODS[args.method], data, sampler, args)
+    condense(METHODS[args.method], data, make_sampler, args)
 
 
 if __name__ == '__main__':

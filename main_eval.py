@@ -14,19 +14,21 @@ from pathlib import Path
 import torch
 
 import ranks
+from dataset.augment import DSA
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool, strategy_of
-from experiment.arguments import Arguments, num_images, parse, run_name
+from experiment.arguments import Arguments, parse, run_name
 from experiment.compiling import settle_compile
-from experiment.flags import EVERY_RUN, Parser
+from experiment.flags import EVERY_RUN, FLAGS, Parser
 from experiment.progress import Progress
 from experiment.result import is_finished, load_result, report_finished, result_of, save_result
 from experiment.run import Run
+from experiment.values import place, word
 from methods import METHODS
 from report.cross_architecture import NetworksTable
-from storage.files import file_hash
+from storage.files import check_writable, file_hash
 from utils import Rng, UserError, script
 
 
@@ -112,7 +114,6 @@ def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
         report_finished(result_path)
         return result_path
     pool = eval_pool(args.eval_mode, args.model)
-    check_pool(pool, data, num_images(vars(args)), args.batch_train)
     args = settle_compile(args, data, pool)
     with Run(args, data) as run:
         progress = run.resume() or Progress()
@@ -135,24 +136,54 @@ def make_parser() -> Parser:
     """Return the parser of this script's flags."""
     parser = Parser(__doc__, EVERY_RUN)
     parser.add_argument(
-        '--synset', required=True, nargs='+', metavar='FILE', help='files; or the word random'
-    )
+        '--synset', required=True, nargs='+', type=word, metavar='FILE',
+        help='files; or the word random',
+    )  # fmt: skip
     parser.add_argument(
-        '--csv', type=Path, metavar='FILE', help='write the table of sets by networks to it'
+        '--csv', type=place, metavar='FILE', help='write the table of sets by networks to it'
     )
     return parser
+
+
+def check_flags(args: Arguments, typed: set[str]) -> None:
+    """Raise UserError for a typed flag that does nothing, or a table that cannot be written."""
+    if 'ipc' in typed and 'random' not in args.synset:
+        raise UserError(
+            f'--ipc {args.ipc} does nothing with files, which hold their images: leave it out, '
+            'or evaluate --synset random'
+        )
+    if args.csv:
+        check_writable(args.csv, '--csv')
+        if not args.csv.parent.is_dir():
+            raise UserError(f'--csv {args.csv}: no such folder to write a file in')
+
+
+def check_evaluation(sets: list, args: Arguments, data: Data, typed: set[str]) -> None:
+    """Raise UserError if these sets cannot be evaluated as the flags say."""
+    wanted = 'num_exp' in typed and args.changed.get('num_exp', FLAGS['num_exp'].default)
+    if wanted and len(sets) < wanted:
+        raise UserError(
+            f'--num_exp {wanted} is more than {args.synset} holds ({len(sets)} sets); '
+            'use a smaller one, or leave it out'
+        )
+    pool = eval_pool(args.eval_mode, args.model)
+    for num in {len(labels) for _, labels in sets}:
+        check_pool(pool, data, num, args.batch_train)
+    DSA(args.dsa_strategy, data.shape, None)  # a file of another project may name any
 
 
 @script
 def main(argv=None):
     """Evaluate the sets, and print and write their table."""
-    args = parse(make_parser(), argv)
+    parser = make_parser()
+    args, typed = parse(parser, argv), parser.typed(argv)
+    check_flags(args, typed)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
-    if args.csv and not (args.csv.name and args.csv.parent.is_dir()):
-        raise UserError(f'--csv {args.csv}: no such folder to write a file in')
     synsets = [synset for synset in args.synset if not is_evaluation(synset)]
     prepared = [sets_of(synset, data, args) for synset in synsets]  # mistakes show before any work
+    for sets, own in prepared:
+        check_evaluation(sets, own, data, typed)
     results = [evaluate_sets(*pair, data) for pair in prepared]
     table = NetworksTable(results)
     if len(results) > 1:

@@ -22,6 +22,7 @@ from dataset.readers import DATASETS
 from experiment.flags import Parser, natural, positive
 from experiment.layouts import hard, labels_beside, scale_of
 from experiment.result import load_result
+from experiment.values import place
 from storage.files import check_writable, save_tensors, write_atomic
 from utils import UserError, script
 
@@ -88,7 +89,7 @@ def make_parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_argument('--synset', required=True, type=Path, metavar='FILE', help='the set')
     parser.add_argument(
-        '--out', required=True, type=Path, help='folder, or file that ends in .npz or .pt'
+        '--out', required=True, type=place, help='folder, or file that ends in .npz or .pt'
     )
     parser.add_argument('--dataset', help='what it is of, if the file does not say')
     parser.add_argument('--data_path', default='data', help='folder of the data sets')

@@ -11,7 +11,8 @@ import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 
-from experiment.flags import Parser
+from experiment.flags import FLAGS, Parser
+from experiment.values import place
 from report.cells import STUDY
 from report.kept import keep_run, kept_files, kept_page
 from report.readme import read_readme, with_numbers
@@ -73,23 +74,39 @@ def make_parser() -> Parser:
     """Return the parser of this script's flags."""
     parser = Parser(__doc__)
     parser.add_argument(
-        '--results', nargs='+', type=Path, default=[Path('results')], metavar='FOLDER',
+        '--results', nargs='+', type=place, default=[Path('results')], metavar='FOLDER',
         help='folder of the runs (default: results); two: compare them',
     )  # fmt: skip
-    parser.add_argument('--out', type=Path, help='the page to write the tables of the study to')
+    parser.add_argument('--out', type=place, help='the page to write the tables of the study to')
     parser.add_argument(
-        '--readme', type=Path, nargs='+', default=[], help='READMEs whose numbers to write'
+        '--readme', type=place, nargs='+', default=[], help='READMEs whose numbers to write'
     )
     parser.add_argument(
-        '--keep', type=Path, nargs='+', metavar='RUN', help='finished runs to copy to docs/runs'
+        '--keep', type=place, nargs='+', metavar='RUN', help='finished runs to copy to docs/runs'
     )
     group = parser.add_argument_group('which runs are cells of the tables')
     for flag, value in STUDY.items():
         if flag != 'network':
             group.add_argument(
-                f'--{flag}', default=value, type=type(value), help=f'default: {value}'
+                f'--{flag}', default=value, type=FLAGS[flag].type, help=f'default: {value}'
             )
     return parser
+
+
+def check_flags(args, typed: set[str]) -> None:
+    """Raise UserError for a page that cannot be written, and typed flags that do nothing."""
+    if args.out:
+        check_writable(args.out, '--out')
+    if len(args.results) > 2:
+        raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
+    useless = [
+        (typed - {'keep'}, args.keep, 'with --keep, which copies runs'),
+        (typed - {'results'}, args.results[1:], 'with two folders, which are compared'),
+        (typed & STUDY.keys(), not args.out, 'without --out, the page of the study'),
+    ]
+    for flags, holds, why in useless:
+        if holds and flags:
+            raise UserError(f'--{min(flags)} does nothing {why}: leave it out')
 
 
 def compare(folders: list[Path]) -> None:
@@ -147,12 +164,10 @@ def report(args, readmes: dict[Path, str]) -> None:
 @script
 def main(argv=None):
     """Print and write the tables that the command line asks for."""
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    check_flags(args, parser.typed(argv))
     readmes = {path: read_readme(path) for path in args.readme}
-    if args.out:
-        check_writable(args.out, '--out')
-    if len(args.results) > 2:
-        raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
     if args.keep:
         keep(args.keep, DOCS / 'runs')
     elif args.results[1:]:

@@ -260,6 +260,11 @@ NETWORKS = {
 }
 
 
+def has_batchnorm(net: nn.Module) -> bool:
+    """Tell whether the network looks at the other images of a batch."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+
+
 @torch.no_grad()
 def redraw(net: nn.Module, generator: torch.Generator) -> None:
     """Write fresh random weights into the tensors of `net`, with PyTorch's default distributions.

@@ -48,7 +48,7 @@ def contest_row(data: Data, runs: list[Arguments], device: str) -> dict:
     accs, seconds, starts, seen = [], [], [], []
     set_up_device(runs[0].device, runs[0].precision)
     for args in runs:
-        own = condense(METHODS[args.method], data, make_sampler(data, args), args)
+        own = condense(METHODS[args.method], data, make_sampler, args)
         accs += [100 * value for values in own.values() for value in values]
         folder = Path(args.save_path) / args.run_name
         made_on = json.loads((folder / 'args.json').read_text())['environment']['device']

@@ -25,6 +25,8 @@ def set_up_device(device: str, precision: str) -> torch.device:
         raise UserError(
             f'--device {device} cannot be used here ({reason}); use --device cpu, or leave it out'
         ) from error
+    if chosen.type == 'cpu' and chosen.index:  # torch takes any number, and computes on all cores
+        raise UserError(f'--device {device}: there is one CPU; use --device cpu, or leave it out')
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != 'fp32'
     if chosen.type == 'cpu':
         keep_freed_pages()

@@ -1,5 +1,6 @@
 """Evaluate a synthetic set: train fresh networks on it alone, and test them on real images."""
 
+import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -46,6 +47,13 @@ def evaluate_network(
         augmentation=augmentation if how['augmentation'] != 'None' else None, precision=precision,
         compile=compile,
     )  # fmt: skip
+    # On stderr, which every rank has.
+    if not all(value.isfinite().all() for value in net.state_dict().values()):
+        tqdm.write(
+            f'{model}: its training diverged, so its accuracy is meaningless; a smaller --lr_net '
+            f'than {lr_net} may help',
+            file=sys.stderr,
+        )
     return test_accuracy(net, data, precision, compile)
 
 

@@ -6,12 +6,9 @@ authors do, for 1000 epochs. `dsa` trains with the DSA strategy for 1000 epochs.
 epoch: docs/protocol.md.
 """
 
-import torch
-
 from dataset.data import Data
 from dataset.readers import DATASETS, dsa_strategy
-from networks import make_network
-from utils import UserError
+from engine.trial import check_network, last_batch
 
 POOLS = {
     'M': ('MLP', 'ConvNet', 'LeNet', 'AlexNet', 'VGG11', 'ResNet18'),
@@ -33,23 +30,10 @@ def eval_pool(eval_mode: str, model: str) -> tuple[str, ...]:
     return POOLS.get(eval_mode, (model,))
 
 
-def check_pool(pool: tuple[str, ...], data: Data, ipc: int, batch_train: int) -> None:
-    """Raise UserError if a network of the pool cannot be trained on a set of these images.
-
-    The last batch of a set with ipc images per class may be too small: known before hours of work.
-    """
-    last = data.num_classes * ipc % batch_train or batch_train
+def check_pool(pool: tuple[str, ...], data: Data, num: int, batch_train: int) -> None:
+    """Raise UserError if a network of the pool cannot be trained on num of these images."""
     for model in pool:
-        net = make_network(model, data.shape[0], data.num_classes, data.shape[1:])
-        of_batch = any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
-        try:  # norms have no statistics of a single value
-            net(torch.zeros(min(last, 2) if of_batch else 1, *data.shape))
-        except ValueError as error:
-            size = f'{data.shape[1]}x{data.shape[2]}'
-            raise UserError(
-                f'{model} cannot be trained on images of {size} pixels with a last batch of {last} '
-                f'({error}); use another network, --im_size or --batch_train'
-            ) from error
+        check_network(model, data, last_batch(num, batch_train), 'evaluation')
 
 
 def dc_strategy(dataset: str, model: str) -> str:

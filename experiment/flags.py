@@ -13,6 +13,17 @@ import torch
 
 from dataset.readers import DATASETS, dsa_strategy
 from engine.device import fast_precision
+from experiment.values import (
+    loops,
+    natural,
+    pixels,
+    positive,
+    rate,
+    several,
+    share,
+    strategy,
+    word,
+)
 from networks import NETWORKS
 from utils import UserError
 
@@ -26,33 +37,6 @@ KINDS = {
     'shorthand': 'fills in flags that are not typed: the run is that of these flags',
 }
 EVAL_MODES = ('S', 'SS', 'M', 'B', 'W', 'D', 'A', 'P', 'N')
-
-
-def _number(kind, low, strict=False, below=float('inf')):
-    """Return an argparse type: a number at least (strict: above) low, and below `below`."""
-
-    def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value < below or (strict and value == low):
-            rule = f'{"above" if strict else "at least"} {low}'
-            rule += f' and below {below}' if below < float('inf') else ''
-            article = 'n integer' if kind is int else ' number'
-            raise argparse.ArgumentTypeError(f'{text!r} must be a{article} {rule}')
-        return value
-
-    return convert
-
-
-positive, natural, rate = _number(int, 1), _number(int, 0), _number(float, 0, strict=True)
-share = _number(float, 0, below=1)
-
-
-def strategy(text: str) -> str:
-    """Convert a typed --dsa_strategy: none in any spelling is 'None'."""
-    return 'None' if text.lower() in ('none', '') else text
 
 
 def published_strategy(flags: dict) -> str:
@@ -83,7 +67,7 @@ class Flag:
     kind: str
     help: str
     default: object = None
-    type: Callable = str
+    type: Callable = word
     choices: Collection[str] | None = None
     metavar: str | None = None
     nargs: str | None = None
@@ -100,15 +84,15 @@ FLAGS = {
     # which images
     'dataset': Flag('data', f'{", ".join(DATASETS)}; or the path of an .npz or a folder', 'CIFAR10',
                     column=True),
-    'im_size': Flag('data', 'resize the images to N x N pixels', type=positive, metavar='N',
+    'im_size': Flag('data', 'resize the images to N x N pixels', type=pixels, metavar='N',
                     optional=True),
     # the experiment
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),
     'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
-    'ipc': Flag('experiment', 'images per class', 1, positive, column=True),
+    'ipc': Flag('experiment', 'images per class', 1, several, column=True),
     'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
-    'outer_loop': Flag('experiment', 'image updates an iteration', type=positive),
-    'inner_loop': Flag('experiment', 'network epochs after each of them', type=natural),
+    'outer_loop': Flag('experiment', 'image updates an iteration', type=several),
+    'inner_loop': Flag('experiment', 'network epochs after each of them', type=loops),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),
@@ -152,8 +136,8 @@ FLAGS = {
         'S the same network (batch norm becomes instance norm), SS exactly the same, '
         'M architectures, B the same with batch norm, W width, D depth, A activation, P pooling, '
         'N norm', 'S', choices=EVAL_MODES),
-    'num_exp': Flag('evaluation', 'synthetic sets', 5, positive),
-    'num_eval': Flag('evaluation', 'networks to evaluate a set', 20, positive),
+    'num_exp': Flag('evaluation', 'synthetic sets', 5, several),
+    'num_eval': Flag('evaluation', 'networks to evaluate a set', 20, several),
     'epoch_eval_train': Flag('evaluation', 'epochs to train them (default: 300; augmented: 1000)',
                              type=positive, optional=True),
     'eval_every': Flag('evaluation', 'evaluate at each multiple of this; 0: only at the end', 500,
@@ -180,7 +164,10 @@ FLAGS = {
 }  # fmt: skip
 
 # A flag that is given makes these useless.
-REPLACES = {'feature_net': ('layer_idx', 'extractor', 'extractor_epochs')}
+REPLACES = {
+    'feature_net': ('layer_idx', 'extractor', 'extractor_epochs'),
+    'extractor': ('extractor_epochs',),
+}
 # What scripts take besides the flags of methods and samplers.
 DATA = 'dataset', 'data_path', 'im_size'
 COMPUTE = 'seed', 'device', 'precision'
@@ -218,6 +205,13 @@ class Parser(argparse.ArgumentParser):
                     text = defaults.get(name, default_text(FLAGS[name].default))
                     many = '+' if name in several else None
                     _add(group, name, choices.get(name, FLAGS[name].choices), text, many)
+
+    def typed(self, argv: list[str]) -> set[str]:
+        """Return the names of the flags that argv holds."""
+        blank = argparse.Namespace(**{action.dest: None for action in self._actions})
+        return {
+            name for name, value in vars(self.parse_args(argv, blank)).items() if value is not None
+        }
 
     def error(self, message):
         """Raise UserError in place of argparse's two lines."""

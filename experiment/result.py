@@ -7,7 +7,6 @@ is decoded from, in the same form, and `factor` the tiles a side. Other layouts:
 """
 
 import argparse
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,13 @@ import numpy as np
 import ranks
 from dataset.data import Data
 from experiment.arguments import Arguments
-from experiment.flags import FLAGS, flags_of_kinds, strategy
+from experiment.flags import FLAGS, flags_of_kinds
 from experiment.layouts import read_sets
 from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
+from experiment.values import strategy
+from experiment.values import word as typed_word
 from storage.files import save_tensors
 from storage.kinds import check, count, fault, image_set, number, plain, share, switch, word
 from utils import UserError, printable
@@ -85,14 +86,13 @@ def of_flag(name: str):
     read = FLAGS[name].type
     if read is bool:
         return switch
-    return word if read in (str, strategy) else lambda value: _is_read(read, value)
+    of_words = read in (str, typed_word, strategy)
+    return word if of_words else lambda value: _is_read(read, value)
 
 
 def _is_read(read, value):
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
     try:
-        return abs(value) < 2**63 and read(str(value)) == value
+        return number(value) and read(str(value)) == value
     except (ValueError, argparse.ArgumentTypeError):
         return False
 

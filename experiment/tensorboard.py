@@ -11,6 +11,15 @@ import torch
 from utils import UserError
 
 
+def summary_writer() -> type:
+    """Return the package's writer; raise UserError if it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError('--tensorboard needs its package: pip install tensorboard') from error
+    return SummaryWriter
+
+
 class TensorBoard:
     """Writes records of a run's log and its pictures as TensorBoard events, each set by its name.
 
@@ -18,11 +27,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UserError('--tensorboard needs its package: pip install tensorboard') from error
-        self.writer = SummaryWriter(folder)
+        self.writer = summary_writer()(folder)
 
     def log(self, record: dict) -> None:
         """Write every number of a record of the log; of accuracies, the mean of each network."""

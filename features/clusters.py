@@ -17,7 +17,7 @@ import torch
 import ranks
 from dataset.data import Data
 from features.extractor import check_own, ensure_extractor, extractor_path, layer_features
-from features.kmeans import check_package, cluster_classes
+from features.kmeans import check_packages, cluster_classes
 from storage.files import file_hash, load_tensors, making, save_tensors
 from storage.kinds import check, count, fault, number, word
 from utils import UserError
@@ -189,8 +189,8 @@ def ensure_clusters(
             read_clusters(part[2], data, digest)
             made_by = facts_of(part[2]).get('extractor', {})
             check_own(weights, made_by, data, None if extractor else epochs)
-    if missing and balanced:
-        check_package()
+    if missing:
+        check_packages(balanced)
 
     # One pass of the extractor gives the features of all layers.
     if missing:

@@ -61,8 +61,16 @@ def cluster_classes(
     return list(tqdm(results, title, total=len(classes), leave=False, disable=hidden))
 
 
-def check_package() -> None:
-    """Raise UserError if size-constrained K-Means cannot be imported: before hours of work."""
+def check_packages(balanced: bool) -> None:
+    """Raise UserError if what K-Means needs cannot be imported: before hours of work."""
+    try:
+        import sklearn.cluster  # noqa: F401
+    except Exception as error:
+        raise UserError(
+            f'K-Means needs the package scikit-learn ({error}): pip install scikit-learn'
+        ) from error
+    if not balanced:
+        return
     try:
         import k_means_constrained  # noqa: F401
     except Exception as error:  # missing, or a version that today's NumPy breaks

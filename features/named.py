@@ -18,7 +18,7 @@ from features.clusters import (
     make_clusters,
     read_clusters,
 )
-from features.kmeans import check_package
+from features.kmeans import check_packages
 from features.trained import trained_features
 from storage.files import making
 
@@ -64,8 +64,7 @@ def ensure_named_clusters(
     Raises UserError if a class has fewer than k images, or for a stale file.
     """
     check_k(data, k)
-    if balanced:
-        check_package()
+    check_packages(balanced)
     # What decides the features is in the name, as in the name of the network's own file.
     settings = {'lr': lr_net, 'batch': batch_train, 'seed': seed, 'precision': precision}
     if name == 'PCA':

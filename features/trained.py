@@ -12,6 +12,7 @@ from tqdm import tqdm
 from dataset.data import Data
 from engine.gradients import choose, embed, loss_and_right
 from engine.training import evaluation_optimizer, load_weights
+from engine.trial import check_network, last_batch
 from features.extractor import ensure_extractor, layer_features
 from networks import make_network
 from storage.files import load_tensors, making, save_tensors
@@ -56,8 +57,10 @@ def trained_on_all(
     """Return a network trained on all images, and how often it forgot each of them meanwhile (N,).
 
     Both are kept in folder, in a file named by these settings. Raises UserError if the file is of
-    other data.
+    other data, or if the network cannot see the last batch.
     """
+    smallest = last_batch(len(data.labels_train), batch_size)
+    check_network(model, data, smallest, 'training on all images')
     name = f'{model}_{data.name.lower()}_lr{lr}_batch{batch_size}_seed{seed}_{precision}.pt'
     path, rng = Path(folder) / name, Rng(data.device, seed, 'forgetting')
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.generator)

@@ -15,6 +15,7 @@ from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from experiment.arguments import Arguments, parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
+from experiment.values import place
 from features.clusters import cluster_path, read_clusters
 from features.extractor import extractor_path, layer_features, load_extractor
 from figures.style import check_picture, plain, plt, save_figure, tile
@@ -93,7 +94,7 @@ def main(argv=None):
         '--class_idx', type=natural, default=0, help='the class (default: %(default)s)'
     )
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
+        '--out', type=place, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
     out = check_picture(args.out)

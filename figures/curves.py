@@ -17,6 +17,7 @@ import numpy as np
 
 from experiment.flags import FLAGS, Parser, positive
 from experiment.result import differing, experiment_of, label_of
+from experiment.values import place
 from figures.style import check_picture, colors_of, plain, plt, save_figure
 from report.logs import read_args, read_log
 from utils import UserError, script
@@ -209,7 +210,7 @@ def main(argv=None):
         '--window', type=positive, default=25, help='iterations to average over (default: 25)'
     )
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
+        '--out', type=place, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parser.parse_args(argv)
     out, groups = check_picture(args.out), group(args.runs, args.by)

@@ -18,6 +18,7 @@ from engine.device import set_up_device
 from experiment.arguments import parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
 from experiment.result import load_result
+from experiment.values import place
 from figures.clusters import check_features, clusters_of
 from figures.style import check_picture, plt, save_figure, tile
 from utils import UserError, script
@@ -130,7 +131,7 @@ def main(argv=None):
         '--class_idx', type=natural, default=0, help='the class (default: %(default)s)'
     )
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
+        '--out', type=place, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
     out = check_picture(args.out)

@@ -15,6 +15,7 @@ from engine.device import set_up_device
 from experiment.arguments import Arguments, parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural, positive
 from experiment.result import label_of, load_result
+from experiment.values import place
 from features.extractor import extractor_path, features_of, load_extractor
 from figures.clusters import neighbours
 from figures.style import check_picture, colors_of, plain, plt, save_figure
@@ -85,7 +86,7 @@ def main(argv=None):
         '--num_real', type=positive, default=1000, help='real images (default: %(default)s)'
     )
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
+        '--out', type=place, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parse(parser, argv)
     out = check_picture(args.out)

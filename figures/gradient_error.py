@@ -18,8 +18,10 @@ from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from engine.gradients import Gradients
 from engine.training import TrainStep, train_epoch
+from engine.trial import check_network
 from experiment.arguments import Arguments, parse
-from experiment.flags import COMPUTE, DATA, Parser, positive
+from experiment.flags import COMPUTE, DATA, Parser
+from experiment.values import place, positive
 from features.named import ensure_named_clusters
 from figures.style import check_picture, colors_of, plain, plt, save_figure
 from methods.initial import initial_images, initial_labels
@@ -141,20 +143,28 @@ def write_rows(rows: list[tuple], path: Path) -> None:
     write_atomic(path, csv_of([COLUMNS, *lines]))
 
 
+def check_out(out: Path) -> tuple[Path, Path]:
+    """Return the picture and the file of its numbers; raise UserError if one cannot be written."""
+    picture, numbers = check_picture(out), out.with_suffix('.csv')
+    check_writable(numbers, '--out')
+    if not out.parent.is_dir():
+        raise UserError(f'--out {out}: no such folder to write a file in')
+    return picture, numbers
+
+
 @script
 def main(argv=None):
     """Measure, and write the figure and its numbers beside it."""
     parser = Parser(__doc__, (*DATA, *COMPUTE, 'model', 'cluster_path', 'feature_net'))
     parser.add_argument('--classes', type=positive, default=4, help='how many (default: 4)')
     parser.add_argument('--repeats', type=positive, default=4, help='draws of each (default: 4)')
-    parser.add_argument('--out', type=Path, required=True, help='the picture; a .csv is beside it')
+    parser.add_argument('--out', type=place, required=True, help='the picture; a .csv is beside it')
     args = parse(parser, argv, feature_net='PCA')
-    out, numbers = check_picture(args.out), args.out.with_suffix('.csv')
-    check_writable(numbers, '--out')
-    if not args.out.parent.is_dir():
-        raise UserError(f'--out {args.out}: no such folder to write a file in')
+    out, numbers = check_out(args.out)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
+    # Passes are cut into chunks, and the last may hold one image.
+    check_network(args.model, data, 1, 'gradients')
     rows = measure(data, args)
     write_rows(rows, numbers)
     draw_errors(rows, f'{data.name}, {args.model}, clusters by {args.feature_net}', out)

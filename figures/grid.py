@@ -13,6 +13,7 @@ import torch
 from dataset.readers import DATASETS, Source, source_of
 from experiment.flags import Parser, positive
 from experiment.result import label_of, load_result
+from experiment.values import place
 from figures.style import check_picture, plain, plt, save_figure, tile
 from utils import UserError, printable, script
 
@@ -99,7 +100,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument('files', nargs='+', type=Path, help='result files')
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
+        '--out', type=place, required=True, help='the picture to write (.png or .pdf)'
     )
     parser.add_argument(
         '--num', type=positive, default=10, help='images a class (default: %(default)s)'

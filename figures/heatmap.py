@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiment.flags import Parser
+from experiment.values import place
 from figures.style import check_picture, plain, plt, save_figure
 from report.cross_architecture import NetworksTable
 from utils import UserError, script
@@ -42,7 +43,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument('files', nargs='+', type=Path, help='result files')
     parser.add_argument(
-        '--out', type=Path, required=True, help='the picture to write (.png or .pdf)'
+        '--out', type=place, required=True, help='the picture to write (.png or .pdf)'
     )
     args = parser.parse_args(argv)
     out, table = check_picture(args.out), NetworksTable(args.files)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from experiment.flags import Parser, natural, positive
 from experiment.result import load_result
+from experiment.values import place
 from figures import clusters, curves, diagram, embedding, grid, heatmap
 from report.cells import PLAIN, STUDY, TABLES
 from report.summary import Row, collect, merge_rows, result_in
@@ -106,7 +107,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         '--figures', nargs='+', choices=FIGURES, default=FIGURES, metavar='NAME', help=names
     )
-    parser.add_argument('--out', type=Path, help='folder of the figures (default: within the runs)')
+    parser.add_argument(
+        '--out', type=place, help='folder of the figures (default: within the runs)'
+    )
     of_study = [(flag, type(value), value, 'of the runs') for flag, value in STUDY.items()]
     for flag, kind, default, text in (
         ('results', Path, 'results', 'folder of the runs'),

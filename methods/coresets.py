@@ -11,6 +11,7 @@ before its classifier, or of --feature_net trained on all images.
 import torch
 
 from dataset.data import Data
+from features.kmeans import check_packages
 from features.named import named_features
 from features.trained import EPOCHS, extractor_features, trained_on_all
 from methods.initial import check_ipc, initial_labels
@@ -99,6 +100,8 @@ class FeatureCoreset(Coreset):
     ):  # fmt: skip
         # Mistakes show before a network is trained.
         Tiles(factor, data.shape), check_ipc(data, ipc, factor)
+        if type(self).SELECT is kmeans:
+            check_packages(balanced=False)
         if feature_net:
             self.features = named_features(
                 data, feature_net, cluster_path, lr_net=lr_net, batch_train=batch_train, seed=seed,

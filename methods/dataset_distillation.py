@@ -23,8 +23,10 @@ from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Gradients, directional
 from engine.training import load_optimizer
+from engine.trial import check_network
+from experiment.arguments import Arguments
 from methods.initial import initial_images, initial_labels
-from networks import make_network, redraw
+from networks import has_batchnorm, make_network, redraw
 from utils import Rng, UserError
 
 
@@ -46,7 +48,7 @@ class DatasetDistillation:
         self.net = make_network(
             model, data.shape[0], data.num_classes, data.shape[1:], rng.generator
         )
-        if any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules()):
+        if has_batchnorm(self.net):
             raise UserError(f'--method DD cannot train {model}: use a network without batch norm')
         pixels = data.shape[1] * data.shape[2]
         self.gradients = Gradients(self.net, batch_real * data.num_classes, pixels, compile=False)
@@ -56,6 +58,11 @@ class DatasetDistillation:
         self.log_lr = torch.full((self.num_steps,), math.log(lr_net), device=data.device)
         self.optimizer = torch.optim.Adam([self.image_syn, self.log_lr], lr_img)
         self.iteration = 0
+
+    @staticmethod
+    def check(data: Data, args: Arguments) -> None:
+        """Raise UserError if the network cannot see a step's images, one of every class."""
+        check_network(args.model, data, data.num_classes, f'--method {args.method}')
 
     @property
     def synset(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,9 +15,11 @@ from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Embeddings
 from engine.training import load_optimizer
+from engine.trial import check_network
+from experiment.arguments import Arguments, num_images
 from methods.initial import initial_images, initial_labels
 from methods.parameterisation import Tiles
-from networks import make_network, redraw
+from networks import has_batchnorm, make_network, redraw
 from utils import Rng
 
 
@@ -45,13 +47,20 @@ class DistributionMatching:
         self.net = make_network(
             model, data.shape[0], data.num_classes, data.shape[1:], rng.generator
         )
-        whole = any(isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
-        self.embeddings = Embeddings(self.net, data.shape, precision, compile, whole)
+        self.embeddings = Embeddings(
+            self.net, data.shape, precision, compile, whole=has_batchnorm(self.net)
+        )
         self.tiles = Tiles(factor, data.shape, self.net)
         self.image_syn = initial_images(data, ipc, init, rng, self.tiles)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
         self.iteration = 0
+
+    @staticmethod
+    def check(data: Data, args: Arguments) -> None:
+        """Raise UserError if the network cannot see the real images, or the synthetic ones."""
+        smallest = data.num_classes * min(num_images(vars(args)), args.batch_real)
+        check_network(args.model, data, smallest, f'--method {args.method}')
 
     @property
     def synset(self) -> tuple[torch.Tensor, torch.Tensor]:

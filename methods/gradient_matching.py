@@ -16,14 +16,14 @@ from engine.training import freeze_batchnorm, load_optimizer
 from experiment.flags import published_strategy
 from methods.distance import Derivative, reduced_distance
 from methods.initial import initial_images, initial_labels
-from methods.inner_loop import InnerLoop
+from methods.inner_loop import InnerLoop, check_inner_loop
 from methods.levels import centred_directions, level_of_step, summed_directions, weight_of
 from methods.parameterisation import Tiles
 from methods.passes import Passes, PassGradients
 from methods.presets import preset_inner_loop, preset_outer_loop, usual_lr_img, usual_quantile
 from methods.sampling import UniformSampler
 from methods.step_log import StepLog
-from networks import make_network, redraw
+from networks import has_batchnorm, make_network, redraw
 from utils import Rng
 
 
@@ -43,6 +43,7 @@ class GradientMatching:
     }
     BATCHNORM_IMAGES = 16  # real images per class for the statistics
     COUNTERS = 'iteration', 'outer', 'num_real', 'inner_epochs'
+    check = staticmethod(check_inner_loop)
 
     def __init__(
         self, data: Data, sampler, *, model: str, ipc: int, Iteration: int, outer_loop: int,
@@ -63,8 +64,7 @@ class GradientMatching:
         # One network for all iterations: its weights are drawn again at each.
         shape = data.shape
         self.net = make_network(model, shape[0], data.num_classes, shape[1:], rng.generator)
-        norms = (isinstance(module, torch.nn.BatchNorm2d) for module in self.net.modules())
-        self.batchnorm = any(norms)
+        self.batchnorm = has_batchnorm(self.net)
         self.inner_loop = InnerLoop(
             data, self.net, self.augmentation, rng, inner_loop=inner_loop, schedule=schedule,
             lr_net=lr_net, momentum_net=momentum_net, batch_train=batch_train, precision=precision,

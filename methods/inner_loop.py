@@ -11,6 +11,8 @@ import ranks
 from dataset.data import Data
 from engine.gradients import loss
 from engine.training import TrainStep, load_optimizer, train_epoch
+from engine.trial import check_network, last_batch
+from experiment.arguments import Arguments, num_images
 from utils import Rng
 
 SCHEDULES = ('constant', 'adaptive', 'overfit')
@@ -24,6 +26,16 @@ def epochs_after(step: int, inner_loop: int, schedule: str) -> int:
     if step < 4:
         return 50 - 10 * step
     return 10 if step < 10 else 5
+
+
+def check_inner_loop(data: Data, args: Arguments) -> None:
+    """Raise UserError if the network of gradient matching cannot see a batch that will occur."""
+    # Batch norm takes its statistics of real images of all classes, and in the inner loop.
+    smallest = len(data.labels_train)
+    if args.outer_loop > 1 and epochs_after(0, args.inner_loop, args.schedule):
+        num = data.num_classes * num_images(vars(args))
+        smallest = min(smallest, last_batch(num, args.batch_train))
+    check_network(args.model, data, smallest, f'--method {args.method}')
 
 
 class InnerLoop:

@@ -635,7 +635,8 @@ def test_a_foreign_set_is_drawn_or_one_line(case, figure, tmp_path, capsys):
         assert out.exists()
 
 
-OUTS = {'folder': 'is a folder', 'file/a.png': 'may be written', 'a.xyz': 'no format', '': 'folder',
+OUTS = {'folder': 'is a folder', 'file/a.png': 'may be written', 'a.xyz': 'no format',
+        '': 'is empty',
         'pipe': 'a pipe'}  # fmt: skip
 
 

@@ -157,7 +157,10 @@ MISTAKES = {
     ),
     'no such kind of device': ('--dataset Digits --device tpu9', '--device tpu9 cannot be used'),
     'missing archive': ('--dataset nowhere/own.npz', 'nowhere/own.npz'),
-    'unwritable results': ('--dataset Digits --save_path /dev/null/x', 'cannot be written'),
+    'unwritable results': (
+        '--dataset Digits --save_path /dev/null/x',
+        'is no folder that may',
+    ),
 }
 
 
