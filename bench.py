@@ -8,7 +8,7 @@
 Medians after one warm-up; every contestant runs in a process of its own, as its users would run it.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 import itertools
 import platform

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import ranks
 from dataset.data import Data
 from engine.device import peak_memory
 from evaluation.evaluate import evaluate, print_plan
@@ -25,6 +24,7 @@ from experiment.result import is_finished, report_finished, result_of, save_resu
 from experiment.run import Run
 from experiment.shelf import spelled
 from experiment.tensorboard import summary_writer
+from processes import ranks
 from storage.files import check_writable
 from utils import Rng, UserError
 

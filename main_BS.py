@@ -7,7 +7,7 @@ This is main.py with another sampler. Clusters that are missing are made first (
 The same command continues a run that was stopped; a finished run prints its result.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from condense import condense
 from dataset.data import load_dataset

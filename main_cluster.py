@@ -6,7 +6,7 @@
 The extractor is made first if it is missing. Files that are there already stay as they are.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from dataset.data import load_dataset
 from engine.device import set_up_device

@@ -4,32 +4,37 @@
     python main_eval.py --synset results/*/res_*_CIFAR10_*_1ipc.pt --eval_mode M --csv networks.csv
     python main_eval.py --synset random --dataset CIFAR10 --ipc 1    # published: 14.4 ± 2.0 %
 
-A file holds `data` = [[images (N, C, H, W) normalised, labels (N,)], …]. --protocol says how.
+A file holds `data` = [[images (N, C, H, W) normalised, labels (N,)], …]. Other layouts, archives
+and folders of pictures are read as well: docs/use_a_set.md. --protocol says how to evaluate.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-import ranks
 from dataset.augment import DSA
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool, strategy_of
+from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
 from experiment.arguments import Arguments, parse, run_name
 from experiment.compiling import settle_compile
 from experiment.flags import EVERY_RUN, FLAGS, Parser
+from experiment.layouts import content_hash
 from experiment.progress import Progress
 from experiment.result import is_finished, load_result, report_finished, result_of, save_result
 from experiment.run import Run
 from experiment.values import place, word
 from methods import METHODS
+from methods.parameterisation import Tiles
+from processes import ranks
 from report.cross_architecture import NetworksTable
-from storage.files import check_writable, file_hash
-from utils import Rng, UserError, script
+from storage.files import check_writable
+from utils import Rng, UserError, aligned, script
 
 
 def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -38,62 +43,70 @@ def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.T
     return [METHODS['random'](data, None, ipc=args.ipc, factor=1, rng=rng).synset for rng in rngs]
 
 
-def check_sets(path: Path, sets: list, data: Data) -> None:
-    """Raise UserError unless every set fits the data."""
-    for images, labels in sets:
-        shape, low, high = tuple(images.shape[1:]), int(labels.min()), int(labels.max())
-        if shape != data.shape or not 0 <= low <= high < data.num_classes:
-            raise UserError(
-                f'{path} holds images {shape} with labels {low} … {high}, but {data.name} has '
-                f'{data.shape} and {data.num_classes} classes; pass the --dataset (and --im_size) '
-                'that it was condensed from'
-            )
+class Prepared(NamedTuple):
+    """Sets to evaluate, the arguments of their run, what tiles are decoded from, and a line.
+
+    The line of the table of foreign files says what was recognised; () for our own.
+    """
+
+    pairs: list
+    args: Arguments
+    stored: list = []  # noqa: RUF012 (never changed)
+    line: tuple[str, ...] = ()
 
 
-def stored_sets(path: Path, data: Data, args: Arguments) -> tuple[list, Arguments]:
-    """Load the sets of a file; return them, and args with what the file decides."""
-    result = load_result(path)
-    sets = result['data'][: args.num_exp]
-    check_sets(path, sets, data)
-    made_by = result['args']
-    condensed_from = made_by.get('dataset', args.dataset)
-    if Path(condensed_from).stem != Path(args.dataset).stem:
-        raise UserError(
-            f'{path} was condensed from {condensed_from}; pass --dataset {condensed_from}'
-        )
-    # As the set was made, unless --protocol says otherwise.
-    made = {'dsa_strategy': made_by.get('dsa_strategy', 'None'), 'dataset': args.dataset}
-    strategy = strategy_of(made | {'protocol': args.protocol or made_by.get('protocol')})
-    head = f'eval_{path.stem}_{file_hash(path)[:8]}'
-    factor = made_by.get('factor') or 1
+def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
+    """Load the sets of a file, and decide from it how they are evaluated."""
+    sets = read_sets(path, data, args.num_exp)
+    if args.factor > 1:
+        decode(sets, data, args.factor)
+    made_by = sets.made_by
+    # As the set was made, unless --protocol says otherwise; else as its method is published.
+    name = args.protocol or made_by.get('protocol')
+    why = '--protocol' if args.protocol else 'as it was made'
+    if not name and 'dsa_strategy' not in made_by:
+        name, why = assumed_protocol(path, made_by)
+    made = {'dsa_strategy': made_by.get('dsa_strategy') or 'None', 'dataset': args.dataset}
+    strategy = strategy_of(made | {'protocol': name})
+    protocol = 'dc' if strategy == 'None' else 'dsa'
+    for note in sets.notes:
+        print(f'{path}: {note}')
     args = args.replaced(
-        ipc=len(sets[0][1]) // (data.num_classes * factor**2),
-        factor=factor,
-        stored=result.get('stored', [])[: args.num_exp],
-        protocol='dc' if strategy == 'None' else 'dsa',
+        ipc=max(1, len(sets.pairs[0][0]) // (data.num_classes * sets.factor**2)),
+        factor=sets.factor,
+        protocol=protocol,
         dsa_strategy=strategy,
-        run_name=run_name(head, vars(args), args.changed, ipc=False),
-        num_exp=len(sets),
+        run_name=run_name(
+            f'eval_{path.stem}_{content_hash(path)[:8]}', vars(args), args.changed, ipc=False
+        ),
+        num_exp=len(sets.pairs),
         made_by=made_by,
+        synset=str(path),
     )
-    sets = [
-        (images.float().to(data.device), labels.long().to(data.device)) for images, labels in sets
-    ]
-    return sets, args
+    line = () if 'data_hash' in made_by else description(sets, protocol, why)
+    return Prepared(sets.pairs, args, sets.stored, line)
 
 
-def sets_of(synset: str, data: Data, args: Arguments) -> tuple[list, Arguments]:
-    """Return the sets of a file, or random ones, and args with how they are evaluated."""
-    if synset == 'random':
-        name = run_name('random', vars(args), args.changed)
-        sets = random_sets(data, args)
-        strategy = strategy_of(vars(args))
-        args = args.replaced(
-            protocol=args.protocol or 'dc', dsa_strategy=strategy, run_name=name, stored=[]
-        )
-    else:
-        sets, args = stored_sets(Path(synset), data, args)
-    return sets, args.replaced(synset=synset, csv=None)
+def decode(sets: Sets, data: Data, factor: int) -> None:
+    """Cut the images of a file into factor x factor tiles each, as --factor says."""
+    if sets.factor > 1:
+        raise UserError(f'--factor {factor}: {sets.path} holds its images decoded already')
+    tiles = Tiles(factor, data.shape)
+    sets.factor, sets.stored = factor, sets.pairs
+    sets.pairs = [(tiles.decode(images), tiles.labels(labels)) for images, labels in sets.pairs]
+
+
+def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
+    """Return the sets of a file, or random ones, and how they are evaluated."""
+    if synset != 'random':
+        return stored_sets(Path(synset), data, args)
+    args = args.replaced(
+        protocol=args.protocol or 'dc',
+        dsa_strategy=strategy_of(vars(args)),
+        run_name=run_name('random', vars(args), args.changed),
+        synset=synset,
+    )
+    return Prepared(random_sets(data, args), args)
 
 
 def is_evaluation(synset: str) -> bool:
@@ -104,11 +117,8 @@ def is_evaluation(synset: str) -> bool:
     return True
 
 
-def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
+def evaluate_sets(sets: list, args: Arguments, stored: list, data: Data) -> Path:
     """Evaluate every set in a run folder of its own, resumable; return the result file."""
-    # What tiles are decoded from goes into the result, not into the arguments.
-    stored = args.stored
-    args = Arguments(**{name: value for name, value in vars(args).items() if name != 'stored'})
     result_path = result_of(args, Path(args.synset).stem, data)
     if is_finished(result_path, data):
         report_finished(result_path)
@@ -126,7 +136,7 @@ def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
             run.log({key: getattr(progress, key) for key in keys})
             progress.next_set()
             run.checkpoint(progress)
-        progress.stored = [list(pair) for pair in stored]
+        progress.stored = [[part.cpu() for part in pair] for pair in stored]
         progress.sets = [[part.cpu() for part in pair] for pair in sets]
         save_result(run, result_path, data, progress)
         return result_path
@@ -134,7 +144,7 @@ def evaluate_sets(sets: list, args: Arguments, data: Data) -> Path:
 
 def make_parser() -> Parser:
     """Return the parser of this script's flags."""
-    parser = Parser(__doc__, EVERY_RUN)
+    parser = Parser(__doc__, (*EVERY_RUN, 'factor'))
     parser.add_argument(
         '--synset', required=True, nargs='+', type=word, metavar='FILE',
         help='files; or the word random',
@@ -151,6 +161,11 @@ def check_flags(args: Arguments, typed: set[str]) -> None:
         raise UserError(
             f'--ipc {args.ipc} does nothing with files, which hold their images: leave it out, '
             'or evaluate --synset random'
+        )
+    if 'factor' in typed and 'random' in args.synset:
+        raise UserError(
+            f'--factor {args.factor} is for files of packed tiles; '
+            'for random tiles use main.py --method random'
         )
     if args.csv:
         check_writable(args.csv, '--csv')
@@ -181,10 +196,13 @@ def main(argv=None):
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device)
     synsets = [synset for synset in args.synset if not is_evaluation(synset)]
-    prepared = [sets_of(synset, data, args) for synset in synsets]  # mistakes show before any work
-    for sets, own in prepared:
-        check_evaluation(sets, own, data, typed)
-    results = [evaluate_sets(*pair, data) for pair in prepared]
+    everything = [prepared(synset, data, args.replaced(csv=None)) for synset in synsets]
+    for one in everything:  # mistakes show before any work
+        check_evaluation(one.pairs, one.args, data, typed)
+    foreign = [one.line for one in everything if one.line]
+    if foreign:
+        print(aligned([RECOGNISED, *foreign]))
+    results = [evaluate_sets(one.pairs, one.args, one.stored, data) for one in everything]
     table = NetworksTable(results)
     if len(results) > 1:
         print(f'\n{table.text()}')

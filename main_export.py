@@ -1,14 +1,14 @@
 """Write a condensed set for other programs: pictures in folders, a Keras archive, or tensors.
 
-    python main_export.py --synset results/<run>/res_*.pt --out pictures     # <class>/0.png, …
-    python main_export.py --synset results/<run>/res_*.pt --out set.npz      # x_train, y_train
-    python main_export.py --synset results/<run>/res_*.pt --out set.pt       # for DD-Ranking
+    python main_export.py --out pictures --synset results/<run>/res_*.pt    # <class>/0.png, …
+    python main_export.py --out set.npz --synset results/<run>/res_*.pt     # x_train, y_train
+    python main_export.py --out set.pt --synset results/<run>/res_*.pt      # for DD-Ranking
 
 main_eval.py --synset reads all three. A folder and an archive hold pixels 0 … 255, so values that
 no pixel has are clipped; it says how much. Tensors keep every value: DD-Ranking reads them.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 import io
 from pathlib import Path

@@ -7,7 +7,7 @@ python main_report.py --results results others   # the same runs of two folders,
 python main_report.py --keep results/DC_*        # logs and sets for others, in docs/runs
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 

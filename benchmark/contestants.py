@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import ranks
 from dataset.data import Data
 from dataset.readers import dsa_strategy
 from engine.training import TrainStep, evaluation_optimizer, test_accuracy, train_epoch
 from experiment.arguments import flags_of, parse_condensing
 from methods import METHODS, SHELF, textbook
 from methods.sampling import ClusterSampler, UniformSampler
+from processes import ranks
 from utils import Rng, UserError
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-import ranks
 from benchmark.contestants import Ours, Reference, Textbook
 from dataset.data import Data, load_dataset
 from engine.device import peak_memory, set_up_device
 from experiment.compiling import forward_operations
 from methods.presets import LOOPS
 from networks import make_network
+from processes import ranks
 from utils import silence
 
 QUANTITIES = ('match', 'inner_epoch', 'evaluation_epoch', 'test')

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-import ranks
 from dataset.readers import DATASETS, read_folder, read_npz, source_of
+from processes import ranks
 from utils import UserError
 
 

@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-import ranks
+from processes import ranks
 from utils import UserError
 
 
@@ -14,7 +14,7 @@ def set_up_device(device: str, precision: str) -> torch.device:
     """Check and return the device, and set the precision of its matrix units.
 
     A CPU's allocator keeps its pages from here on. Where torchrun started several processes, they
-    meet here (ranks.py). Raises UserError for a device that this machine does not have.
+    meet here (processes/ranks.py). Raises UserError for a device that this machine does not have.
     """
     device = ranks.join(device)
     try:

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, jvp
 
-import ranks
 from engine.device import autocast
 from engine.graphs import replayed
+from processes import ranks
 
 # Images x height x width of a chunk: 1024 images of 32x32 on a GPU, elsewhere 64.
 CHUNK_PIXELS = {'cuda': 2**20}

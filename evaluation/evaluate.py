@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import torch
 from tqdm import tqdm
 
-import ranks
 from dataset.augment import DC, DSA
 from dataset.data import Data
 from engine.training import test_accuracy, train_on_set
@@ -18,6 +17,7 @@ from experiment.flags import FLAGS, KINDS
 from experiment.progress import Progress
 from experiment.run import Run
 from networks import make_network
+from processes import ranks
 from utils import Rng
 
 # The name of the random stream. Published numbers were made with it, so it never changes.

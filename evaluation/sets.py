@@ -36,7 +36,7 @@ class Sets:
     notes: list[str] = field(default_factory=list)
 
 
-def ready(path: Path, data: Data, most: int | None = None) -> Sets:
+def read_sets(path: Path, data: Data, most: int | None = None) -> Sets:
     """Read the sets of a file, the first `most`, and bring them to the data.
 
     Raises UserError unless they fit the data.
@@ -45,9 +45,11 @@ def ready(path: Path, data: Data, most: int | None = None) -> Sets:
     made_by, stored = result['args'], result.get('stored', [])[:most]
     sets = Sets(path, [], made_by, stored, made_by.get('factor') or result.get('factor') or 1)
     check_source(path, made_by, data, sets.notes)
+    names = result.get('class_names')
     for images, labels in result['data'][:most]:
         check_shape(path, images, labels, data)
         images, sets.scale = scaled(images, result, data)
+        labels = by_name(path, labels, names, data)
         sets.pairs.append((images.to(data.device), of_classes(labels, sets.notes).to(data.device)))
     images, labels = sets.pairs[0]
     present = len(hard(labels).unique())
@@ -94,13 +96,26 @@ def scaled(images: torch.Tensor, result: dict, data: Data) -> tuple[torch.Tensor
     if white:
         return (images.float() / white - mean) / std, f'pixels 0 … {white}'
     own_mean, own_std = (
-        torch.tensor(result[key]).view(1, -1, 1, 1) if key in result else ours
+        torch.tensor(result[key], dtype=torch.float32).view(1, -1, 1, 1) if key in result else ours
         for key, ours in (('mean', mean), ('std', std))
     )
     if torch.allclose(mean, own_mean, atol=1e-4) and torch.allclose(std, own_std, atol=1e-4):
         return images.float(), 'normalised'
     images = (images.float() * own_std + own_mean - mean) / std
     return images, 'normalised by the mean and std in the file'
+
+
+def by_name(path: Path, labels: torch.Tensor, names: list[str] | None, data: Data) -> torch.Tensor:
+    """Return labels in the order of the data's classes, if a file names its own otherwise."""
+    if not names or tuple(names) == data.class_names or labels.ndim == 2:
+        return labels
+    unknown = [name for name in names if name not in data.class_names]
+    if unknown:
+        raise UserError(
+            f'{path} has the class {unknown[0]!r}, but {data.name} has '
+            f'{", ".join(data.class_names)}; pass the --dataset that it was made from'
+        )
+    return torch.tensor([data.class_names.index(name) for name in names])[labels]
 
 
 def of_classes(labels: torch.Tensor, notes: list[str]) -> torch.Tensor:
@@ -123,8 +138,11 @@ def assumed_protocol(path: Path, made_by: dict) -> tuple[str, str]:
     return 'dc', 'the file names none'
 
 
+RECOGNISED = 'file', 'images', 'labels', 'read as', 'protocol'
+
+
 def description(sets: Sets, protocol: str, why: str) -> tuple[str, ...]:
-    """Return what was recognised in a file: a line of a table."""
+    """Return what was recognised in a file: a line of a table with the columns RECOGNISED."""
     images, labels = sets.pairs[0]
     kind = 'soft' if labels.ndim == 2 else 'classes'
     shape = 'x'.join(map(str, images.shape[1:]))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torchvision
 
-import ranks
+from processes import ranks
 
 
 def cpu_name() -> str:

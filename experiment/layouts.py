@@ -10,13 +10,14 @@
 Labels are classes (N,) or (N, 1), or a probability of every class (N, K). NumPy arrays do as well.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dataset.readers import read_image, read_npz
-from storage.files import load_tensors
+from storage.files import file_hash, load_tensors
 from utils import UserError
 
 IMAGES = 'images', 'image', 'image_syn', 'x', 'x_train'
@@ -84,7 +85,7 @@ def _pair_of(path: Path | None, data) -> list | None:
     if isinstance(data, dict):
         names = [next((name for name in known if name in data), None) for known in (IMAGES, LABELS)]
         data = [data[name] for name in names] if None not in names else None
-    elif path and _is_array(data):
+    elif path and _is_array(data) and data.ndim == 4:
         data = [data, load_tensors(labels_beside(path), 'file of the labels of these images')]
     if not isinstance(data, list | tuple) or len(data) != 2 or not all(map(_is_array, data)):
         return None
@@ -117,6 +118,13 @@ def labels_beside(path: Path) -> Path:
     if 'images' in path.name:
         return path.with_name(path.name.replace('images', 'labels'))
     return path.with_name(f'{path.stem}_labels{path.suffix}')
+
+
+def content_hash(path: Path) -> str:
+    """Return a hash of all files that a set is in."""
+    files = sorted(path.rglob('*.*')) if path.is_dir() else [path, labels_beside(path)]
+    hashes = [file_hash(file) for file in files if file.is_file()]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(' '.join(hashes).encode()).hexdigest()
 
 
 def _is_array(value) -> bool:

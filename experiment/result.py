@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-import ranks
 from dataset.data import Data
 from experiment.arguments import Arguments
 from experiment.flags import FLAGS, flags_of_kinds
@@ -21,6 +20,7 @@ from experiment.run import Run
 from experiment.shelf import spelled
 from experiment.values import strategy
 from experiment.values import word as typed_word
+from processes import ranks
 from storage.files import save_tensors
 from storage.kinds import check, count, fault, image_set, number, plain, share, switch, word
 from utils import UserError, printable

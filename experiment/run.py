@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 import torchvision
 
-import ranks
 from dataset.data import Data
 from experiment.checkpoint import (
     FORMAT,
@@ -28,6 +27,7 @@ from experiment.environment import environment
 from experiment.flags import flags_of_kinds
 from experiment.progress import Progress
 from experiment.tensorboard import TensorBoard
+from processes import ranks
 from storage.files import NO_LINK, fcntl, open_lock, remove_parts, save_tensors, write_atomic
 from utils import Interrupted, UserError, handling
 

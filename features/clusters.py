@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import ranks
 from dataset.data import Data
 from features.extractor import check_own, ensure_extractor, extractor_path, layer_features
 from features.kmeans import check_packages, cluster_classes
+from processes import ranks
 from storage.files import file_hash, load_tensors, making, save_tensors
 from storage.kinds import check, count, fault, number, word
 from utils import UserError

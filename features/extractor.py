@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-import ranks
 from dataset.data import Data
 from engine.device import autocast
 from engine.training import load_weights
 from features.fine_tuning import make_extractor, unfinished_path
 from networks import Network, make_network
+from processes import ranks
 from storage.files import file_hash, load_tensors, making
 from storage.kinds import check, count, share, switch, word
 from utils import Rng, UserError

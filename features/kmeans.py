@@ -6,7 +6,7 @@ import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-import ranks
+from processes import ranks
 from utils import UserError
 
 # Members that a balanced cluster may have more or less than n/k, at most half of n/k.

@@ -3,7 +3,7 @@
 python -m figures.clusters --dataset Digits --layer_idx 3 --num_cluster 5 --out clusters.png
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ several seeds or sets, a band reaches from the least to the greatest. If experim
 what differs is added.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 

@@ -4,7 +4,7 @@
         --out diagram.png
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 

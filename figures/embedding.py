@@ -3,7 +3,7 @@
 python -m figures.embedding results/DC_*/res_*.pt results/BS_*/res_*.pt --out tsne.png
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 

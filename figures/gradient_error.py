@@ -6,7 +6,7 @@ Nothing is condensed. Error: ‖g(batch) − g(class)‖² / ‖g(class)‖² ov
 it is drawn, and after 50 epochs on 10 real images per class. Clusters are plain K-Means.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from collections.abc import Iterator
 from pathlib import Path

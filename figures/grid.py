@@ -3,7 +3,7 @@
 python -m figures.grid results/random_*/res_*.pt results/DC_*/res_*.pt --out digits.png
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 

@@ -6,7 +6,7 @@
 A figure whose runs are missing says so in one line, and the others are drawn.
 """
 
-import experiment.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 import shlex
 from dataclasses import dataclass

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-import ranks
 from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Gradients, directional
@@ -27,6 +26,7 @@ from engine.trial import check_network
 from experiment.arguments import Arguments
 from methods.initial import initial_images, initial_labels
 from networks import has_batchnorm, make_network, redraw
+from processes import ranks
 from utils import Rng, UserError
 
 

@@ -9,7 +9,6 @@ networks that are never trained.
 
 import torch
 
-import ranks
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.device import read_back
@@ -20,6 +19,7 @@ from experiment.arguments import Arguments, num_images
 from methods.initial import initial_images, initial_labels
 from methods.parameterisation import Tiles
 from networks import has_batchnorm, make_network, redraw
+from processes import ranks
 from utils import Rng
 
 

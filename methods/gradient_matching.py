@@ -9,7 +9,6 @@ Bilen, ICML 2021, arXiv 2102.08259) does so through one differentiable augmentat
 
 import torch
 
-import ranks
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.training import freeze_batchnorm, load_optimizer
@@ -24,6 +23,7 @@ from methods.presets import preset_inner_loop, preset_outer_loop, usual_lr_img, 
 from methods.sampling import UniformSampler
 from methods.step_log import StepLog
 from networks import has_batchnorm, make_network, redraw
+from processes import ranks
 from utils import Rng
 
 

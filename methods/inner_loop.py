@@ -7,12 +7,12 @@ overfit   until the loss on a fixed batch of real images rises, at most inner_lo
 
 import torch
 
-import ranks
 from dataset.data import Data
 from engine.gradients import loss
 from engine.training import TrainStep, load_optimizer, train_epoch
 from engine.trial import check_network, last_batch
 from experiment.arguments import Arguments, num_images
+from processes import ranks
 from utils import Rng
 
 SCHEDULES = ('constant', 'adaptive', 'overfit')

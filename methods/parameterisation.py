@@ -61,5 +61,5 @@ class Tiles:
         return tiles.permute(0, 3, 1, 4, 2, 5).reshape(-1, *images.shape[1:])
 
     def labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """Return the labels (N f²,) of the images decoded from stored ones with labels (N,)."""
-        return labels.repeat_interleave(self.factor**2)
+        """Return the labels (N f², …) of the images decoded from stored ones with labels (N, …)."""
+        return labels.repeat_interleave(self.factor**2, 0)

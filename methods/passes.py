@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils import parameters_to_vector
 
-import ranks
 from dataset.data import Data
 from engine.gradients import Gradients, largest_chunk
+from processes import ranks
 
 
 class PassGradients(NamedTuple):

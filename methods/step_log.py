@@ -6,8 +6,8 @@ classes, so that the sums are the same, to the bit, however many there are.
 
 import torch
 
-import ranks
 from engine.device import read_back
+from processes import ranks
 
 
 class StepLog:

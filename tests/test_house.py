@@ -17,13 +17,14 @@ from networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    'utils': 1, 'ranks': 1,
+    'utils': 1, 'processes': 1,
     'storage': 2, 'dataset': 2, 'networks': 2,
     'engine': 3,
     'experiment': 4,
     'features': 5, 'evaluation': 5,
     'condense': 6, 'methods': 6, 'report': 6,
-    'main': 7, 'main_BS': 7, 'main_cluster': 7, 'main_eval': 7, 'main_report': 7, 'bench': 7,
+    'main': 7, 'main_BS': 7, 'main_cluster': 7, 'main_eval': 7, 'main_report': 7,
+    'main_export': 7, 'bench': 7,
     'benchmark': 7, 'figures': 7,
 }  # fmt: skip
 APART = {frozenset(('methods', 'evaluation')), frozenset(('methods', 'report'))}
@@ -145,7 +146,8 @@ def test_documented_commands_parse(script, words, monkeypatch):
         for first in ('collect', 'keep_run'):
             monkeypatch.setattr(module, first, stop)
     else:
-        monkeypatch.setattr(module, 'set_up_device', stop)
+        first = 'load_result' if script == 'main_export.py' else 'set_up_device'
+        monkeypatch.setattr(module, first, stop)
     with pytest.raises(Parsed):
         module.main(words)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import ranks
+from processes import ranks
 from utils import UserError
 
 ROOT = Path(__file__).parents[1]

@@ -101,7 +101,7 @@ def _own_gpu(device: str) -> str:
 
 def code_hash() -> str:
     """Return a hash of the project's code."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted([*root.glob('*.py'), *root.glob('[a-z]*/*.py')]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

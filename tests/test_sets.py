@@ -1,0 +1,170 @@
+"""Any set on any data: scale, classes, protocol and provenance are recognised, or named."""
+
+import numpy as np
+import pytest
+import torch
+
+import main as main_script
+import main_eval
+import main_export
+from evaluation.sets import assumed_protocol, read_sets, scaled
+from experiment.result import load_result
+from methods.parameterisation import Tiles
+from utils import UserError
+
+EVALUATE = '--dataset Digits --model MLP --num_eval 2 --epoch_eval_train 20'
+
+
+@pytest.fixture
+def real(digits):
+    """Return the first image of every class, normalised, and its labels."""
+    index = torch.stack([members[0] for members in digits.indices_class])
+    return digits.images(index), digits.labels_train[index]
+
+
+def save(path, content):
+    torch.save(content, path)
+    return path
+
+
+def evaluate(paths, out, capsys, extra=''):
+    """Evaluate files; return the accuracies of the last one, and what was printed."""
+    files = ' '.join(map(str, paths))
+    main_eval.main(f'{EVALUATE} --synset {files} --save_path {out} {extra}'.split())
+    last = max(out.glob('*/res_*.pt'), key=lambda path: path.stat().st_mtime_ns)
+    return load_result(last)['accs_all_exps']['MLP'], capsys.readouterr().out
+
+
+def test_every_scale_and_layout_gives_the_same_accuracy(real, digits, tmp_path, capsys):
+    images, labels = real
+    pixels = (images * digits.std + digits.mean) * 255
+    files = {
+        'normalised': [images, labels],
+        'pixels 0 … 1': [pixels / 255, labels],
+        'pixels 0 … 255': {'images': pixels, 'labels': labels},
+        'bytes': {'images': pixels.round().byte().numpy(), 'labels': labels.numpy()},
+        'other statistics': {'data': [[pixels / 255 - 0.5, labels]], 'mean': [0.5], 'std': [1]},
+        'one-hot': [images, torch.nn.functional.one_hot(labels).float()],
+        'logits': [images, 50 * torch.nn.functional.one_hot(labels).float()],
+    }
+    expected, _ = evaluate([save(tmp_path / 'a.pt', files['normalised'])], tmp_path / 'o', capsys)
+    for name, content in files.items():
+        path = save(tmp_path / f'{name.replace(" ", "")}.pt', content)
+        accs, output = evaluate([path], tmp_path / name.replace(' ', ''), capsys)
+        assert accs == pytest.approx(expected, abs=0.02), name
+        assert ('logits' in output) == (name == 'logits')
+        recognised = next(line for line in output.splitlines() if line.startswith(str(path)))
+        assert name in recognised or name not in ('normalised', 'pixels 0 … 1', 'pixels 0 … 255')
+
+
+def test_what_was_recognised_is_one_table(real, tmp_path, capsys):
+    images, labels = real
+    paths = [save(tmp_path / 'res_DSA_Digits.pt', [images, labels])]
+    paths.append(save(tmp_path / 'few.pt', [images[:7], labels[:7]]))
+    _, output = evaluate(paths, tmp_path / 'out', capsys)
+    assert 'dsa (as published for DSA)' in output and 'dc (the file names none)' in output
+    assert 'few.pt: only 7 of the 10 classes have an image' in output
+    _, output = evaluate(paths[:1], tmp_path / 'out', capsys, '--protocol dc')
+    assert 'dc (as it was made)' not in output and 'dc (--protocol)' in output
+
+
+def test_packed_tiles_are_decoded(real, digits, tmp_path, capsys):
+    images, labels = real
+    stored = torch.cat([images] * 4)[torch.arange(40).view(4, 10).T.reshape(-1)]
+    packed = Tiles(2, digits.shape).encode(stored)
+    path = save(tmp_path / 'packed.pt', [packed, labels])
+    evaluate([path], tmp_path / 'out', capsys, '--factor 2')
+    result = load_result(next((tmp_path / 'out').glob('*/res_*.pt')))
+    assert len(result['data'][0][0]) == 40 and torch.equal(result['stored'][0][0], packed)
+    assert torch.allclose(result['data'][0][0], Tiles(2, digits.shape).decode(packed))
+    assert result['args']['ipc'] == 1 and result['args']['factor'] == 2
+
+
+def test_a_set_of_other_images_of_the_same_name_is_refused(real, digits, tmp_path):
+    images, labels = real
+    made = {'dataset': 'Digits', 'data_hash': 'another'}
+    path = save(tmp_path / 'a.pt', {'data': [[images, labels]], 'args': made})
+    assert 'another copy of Digits' in read_sets(path, digits).notes[0]  # a public data set
+    digits.name, name = 'own', digits.name
+    try:
+        made['dataset'] = 'elsewhere/own.npz'
+        save(path, {'data': [[images, labels]], 'args': made})
+        with pytest.raises(UserError, match='other images of the name own'):
+            read_sets(path, digits)
+    finally:
+        digits.name = name
+
+
+def test_values_that_no_pixel_has_are_named(real, digits, tmp_path):
+    images, labels = real
+    path = save(tmp_path / 'zca.pt', [images * 40, labels])
+    assert 'no normalised pixels' in read_sets(path, digits).notes[0]
+
+
+@pytest.mark.parametrize(
+    ('name', 'made_by', 'protocol'),
+    [('res_DSA_CIFAR10_ConvNet_1ipc', {}, 'dsa'), ('res_DC_CIFAR10_ConvNet_1ipc', {}, 'dc'),
+     ('images_best', {}, 'dc'), ('x', {'method': 'DM'}, 'dsa')],
+)  # fmt: skip
+def test_the_protocol_of_foreign_sets(name, made_by, protocol, tmp_path):
+    assert assumed_protocol(tmp_path / f'{name}.pt', made_by)[0] == protocol
+
+
+def test_scaled_is_the_inverse_of_viewable(digits):
+    pixels = torch.rand(5, 1, 8, 8)
+    images, how = scaled(pixels, {}, digits)
+    assert torch.allclose(digits.viewable(images), pixels, atol=1e-6) and how == 'pixels 0 … 1'
+
+
+def condensed(tmp_path):
+    line = '--dataset Digits --model MLP --ipc 2 --Iteration 2 --outer_loop 1 --inner_loop 1'
+    line += ' --num_exp 2 --num_eval 1 --epoch_eval_train 1 --init real'
+    main_script.main([*line.split(), '--save_path', str(tmp_path / 'run')])
+    return next((tmp_path / 'run').glob('*/res_*.pt'))
+
+
+def test_an_exported_set_is_read_back(digits, tmp_path, capsys):
+    path = condensed(tmp_path)
+    images, labels = load_result(path)['data'][1]
+    for out in ('pictures', 'set.npz', 'set.pt'):
+        capsys.readouterr()
+        main_export.main(f'--synset {path} --exp 1 --out {tmp_path / out}'.split())
+        assert out in capsys.readouterr().out
+        sets = read_sets(tmp_path / out, digits)
+        again, classes = sets.pairs[0]
+        assert torch.equal(classes, labels)
+        clipped = digits.viewable(images)
+        near = torch.allclose(digits.viewable(again), clipped, atol=0.51 / 255)
+        assert near and (out != 'set.pt' or torch.equal(again, images))
+    with np.load(tmp_path / 'set.npz') as archive:
+        assert archive['x_train'].shape == (20, 8, 8, 1) and archive['x_train'].dtype == np.uint8
+        assert archive['class_names'].tolist() == list(digits.class_names)
+    result = load_result(path)
+    assert result['class_names'] == list(digits.class_names) and 'data_hash' in result['args']
+
+
+def test_clipping_is_told(tmp_path, capsys):
+    images = torch.zeros(2, 1, 8, 8)
+    images[0] = 3.0
+    path = save(tmp_path / 'a.pt', {'data': [[images, torch.arange(2)]], 'mean': [0.5], 'std': [1]})
+    main_export.main(f'--synset {path} --out {tmp_path}/b.npz'.split())
+    # 3.5 x 255 is 637.5 steps above white.
+    assert '50.0 % of the values are no pixels and were clipped, by 638' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [('--out x.npz', 'does not say how it was normalised; pass the --dataset'),
+     ('--out x.npz --dataset CIFAR10', '1 channels'), ('--out full', 'folder with content'),
+     ('--out x.npz --exp 3', 'has sets 0 … 0'), ('--out /dev/full', 'no folder|device')],
+)  # fmt: skip
+def test_exports_that_cannot_work(line, message, real, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'photo.png').write_text('')
+    save(tmp_path / 'a.pt', list(real))
+    with pytest.raises(SystemExit) as exit_:
+        main_export.main(['--synset', 'a.pt', *line.split()])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.count('\n') == 1
+    assert any(words in error for words in message.split('|')), error
