@@ -162,20 +162,22 @@ def _factor(name, images, faults):
     if whole and 0 <= low <= high <= 255 and high > 1:
         say(name, f'whole pixels of {dtype} from {low:g} to {high:g} are read as uint8')
         return 1
-    cure = (
-        'x = ((x * std + mean) * 255).round().clip(0, 255).astype("uint8") undoes a normalisation'
-    )
-    if not np.isfinite(low + high):
-        cure = 'x, y = x[keep], y[keep] with keep = np.isfinite(x).all((1, 2, 3)) leaves those out'
-    elif low >= 0 and high <= 255:
-        cure = 'x = x.round().astype("uint8"), or x * 255 first, makes them so'
-    elif low >= 0 and high < 2**16 and whole:
-        cure = 'x = (x / 257).round().astype("uint8") does so for pixels of 16 bits'
     faults.append(
         f'{key} has dtype {dtype}, from {low:g} to {high:g}; pixels must be uint8, whole from 0 '
-        f'to 255, or floats in [0, 1]: {cure}'
+        f'to 255, or floats in [0, 1]: {_cure(low, high, whole)}'
     )
     return None
+
+
+def _cure(low, high, whole):
+    """Return the line of code that makes pixels of this range readable."""
+    if not np.isfinite(low + high):
+        return 'keep = np.isfinite(x).all((1, 2, 3)); x, y = x[keep], y[keep] leaves those out'
+    if low >= 0 and high <= 255:
+        return 'x = x.round().astype("uint8") makes them so, after x = x * 255 if they end at 1'
+    if low >= 0 and high < 2**16 and whole:
+        return 'x = (x / 257).round().astype("uint8") does so for pixels of 16 bits'
+    return 'x = ((x * std + mean) * 255).round().clip(0, 255).astype("uint8") if it was normalised'
 
 
 def _is_whole(array):
