@@ -1,4 +1,4 @@
-"""Whether arrays are an image set, before anything is made of them; all faults are told together."""
+"""Whether arrays are an image set: looked at before anything is made of them, faults together."""
 
 import numpy as np
 

@@ -114,12 +114,11 @@ def _statistics(pixels):
     They come from a histogram, which needs no float copy.
     """
     values = torch.arange(256, dtype=torch.float64, device=pixels.device) / 255
-    counts = sum(  # of parts: to flatten a channel copies it
-        torch.stack(
-            [torch.bincount(channel.flatten(), minlength=256) for channel in part.unbind(1)]
-        )
-        for part in pixels.split(10000)
-    ).double()
+    counts = torch.zeros(pixels.shape[1], 256, dtype=torch.int64, device=pixels.device)
+    for part in pixels.split(10000):  # to flatten a channel copies it
+        for channel, count in zip(part.unbind(1), counts, strict=True):
+            count += torch.bincount(channel.flatten(), minlength=256)
+    counts = counts.double()
     weights = counts / counts.sum(1, keepdim=True)
     mean = weights @ values
     std = ((weights @ values**2) - mean**2).clamp(min=0).sqrt()
@@ -175,6 +174,8 @@ def load_dataset(
     Raises UserError for whatever cannot be found, downloaded, read or used.
     """
     source, squash = DATASETS.get(name), resize == 'squash'
+    if squash and not im_size:
+        raise UserError('--resize squash does nothing without --im_size N: pass both')
     if source:
         arrays = ranks.first(lambda: source.read(data_path))  # one downloads
         class_names, mean, std = source.class_names, source.mean, source.std
