@@ -117,8 +117,11 @@ def tidy(
     images = {key: array for key, array in arrays.items() if key[0] == 'x'}
     labels = {key: array for key, array in arrays.items() if key[0] == 'y'}
     del arrays  # else what is converted would be held twice
+    shapes = sorted({array.shape for array in images.values() if _has_channels_first(array)})
+    if shapes:
+        say(name, f'images of shape {shapes[-1]} are read as (N, C, H, W)')
     for key in images:
-        images[key] = _channels_last(name, key, images[key], faults)
+        images[key] = _channels_last(key, images[key], faults)
     factor = _factor(name, images, faults)
     labels, names = tidy_labels(name, labels, faults)
     refuse(path, faults)
@@ -194,10 +197,13 @@ def _as_uint8(array, factor):
     return result
 
 
-def _channels_last(name, key, array, faults):
+def _has_channels_first(array):
+    return array.ndim == 4 and array.shape[3] not in (1, 3) and array.shape[1] in (1, 3)
+
+
+def _channels_last(key, array, faults):
     """Return images as (N, H, W) or (N, H, W, C)."""
-    if array.ndim == 4 and array.shape[3] not in (1, 3) and array.shape[1] in (1, 3):
-        say(name, f'{key} of shape {array.shape} is read as (N, C, H, W)')
+    if _has_channels_first(array):
         return array.transpose(0, 2, 3, 1)
     if array.ndim in (3, 4) and (array.ndim == 3 or array.shape[3] in (1, 3)):
         return array

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dataset.parts import refuse, some
+from dataset.parts import refuse
 from utils import UserError
 
 RENUMBER = (
@@ -62,9 +62,10 @@ def _faults_of_labels(train, test):
     ]
     if outside:
         return outside
-    missing = np.flatnonzero(np.bincount(train.reshape(-1)) == 0).tolist()
-    if missing:
-        return [f'class {some([str(c) for c in missing])} has no training image; {RENUMBER}']
+    missing = np.flatnonzero(np.bincount(train.reshape(-1)) == 0)
+    if len(missing):
+        more = f' (nor have {len(missing) - 1} more)' if len(missing) > 1 else ''
+        return [f'class {missing[0]} has no training image{more}; {RENUMBER}']
     if num_classes < 2:
         return ['all images are of one class; it takes two or more to tell apart']
     return []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 import ranks
@@ -24,6 +24,7 @@ SUFFIXES = (
     '.png', '.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
 )  # fmt: skip
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places
+DEEP = 'pixels of 32 bits; save it with 8 or 16'
 SECONDS = 1  # of reading before a bar is shown
 
 
@@ -52,19 +53,17 @@ def header(file: str | Path | bytes, where: str) -> Header | None:
     """
     try:
         with opened(file) as image:
-            if image.mode in ('I', 'F'):
-                raise ValueError('pixels of 32 bits; save it with 8 or 16')
             turned = 'exif' in image.info and image.getexif().get(ORIENTATION, 1) >= 5
-            size = image.size[::-1] if turned else image.size
-            return Header(size, image.mode not in ('1', 'L') and image.mode[:4] != 'I;16')
+            size, mode = image.size[::-1] if turned else image.size, image.mode
     except MemoryError:
         raise
-    except UnidentifiedImageError as error:
+    except Exception as error:  # OSError, SyntaxError, struct.error …, by format and damage
         if not where.lower().endswith(SUFFIXES):
             return None
-        raise UserError(f'{where} cannot be read as an image (no known format)') from error
-    except Exception as error:  # OSError, SyntaxError, struct.error …, by format and damage
         raise _unreadable(where, error) from error
+    if mode in ('I', 'F'):
+        raise _unreadable(where, DEEP)
+    return Header(size, mode not in ('1', 'L') and not mode.startswith('I;16'))
 
 
 def read_image(
@@ -103,7 +102,7 @@ def _opaque(image):
     if image.mode.startswith('I;16'):  # convert() would cut off at 255
         return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     if image.mode in ('I', 'F'):
-        raise ValueError('pixels of 32 bits; save it with 8 or 16')
+        raise ValueError(DEEP)
     mode = 'L' if image.mode in ('1', 'L') else 'RGB'
     if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
         image = image.convert('RGBA')

@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import re
 import sys
 import tarfile
 import types
@@ -97,7 +98,7 @@ def test_arrays_that_can_be_told_are_read_and_said_in_one_line(case, tmp_path, c
     said = capsys.readouterr().out.splitlines()
     assert len(said) == bool(line)
     for text in said:
-        assert text.startswith('own: ') and __import__('re').search(line, text)
+        assert text.startswith('own: ') and re.search(line, text)
 
 
 def test_labels_from_one_and_names(tmp_path, capsys):
@@ -124,14 +125,14 @@ REFUSED = {
     'several labels': ({'y_train': TWO, 'y_test': np.eye(3)[YT]}, '12 of 36.*several labels'),
     'scores': ({'y_train': np.eye(3)[Y] * 0.9, 'y_test': np.eye(3)[YT]}, r'y = y\.argmax\(1\)'),
     'normalised': (
-        {'x_train': (X / 255 - 0.5) / 0.2, 'x_test': XT / 255}, r'x = \(\(x \* std \+ mean\) \* 255'),
+        {'x_train': (X / 255 - 0.5) / 0.2, 'x_test': XT / 255}, r'\(x \* std \+ mean\) \* 255'),
     'not whole': ({'x_train': X + 0.5, 'x_test': XT + 0.5}, r'x = x\.round\(\)'),
     '16 bits': ({'x_train': X.astype('u2') * 257, 'x_test': XT.astype('u2')}, r'x / 257'),
     'no number': ({'x_train': X * np.nan, 'x_test': XT / 255}, r'np\.isfinite\(x\)'),
     'of two kinds': ({'x_test': XT / 255}, 'x_test has dtype float64'),
     'four channels': ({'x_train': X[..., [0, 1, 2, 0]]}, r'x = x\[\.\.\., :3\]'),
     'rows': ({'x_train': X.reshape(36, -1)}, r'x = x\.reshape\(-1, 3, 16, 16\)'),
-    'a gap': ({'y_train': 2 * Y, 'y_test': 2 * YT}, r'class 1 has no .*np\.unique\(both'),
+    'a gap': ({'y_train': 2 * Y, 'y_test': 2 * YT}, r'class 1 has no .*1 more.*np\.unique\(both'),
     'one class': ({'y_train': 0 * Y, 'y_test': 0 * YT}, 'all images are of one class'),
     'a new class': ({'y_train': WORDS[Y], 'y_test': np.array(['pig'] * 18)}, "the class 'pig'"),
     'names and numbers': ({'y_train': WORDS[Y]}, 'y_train has dtype <U3.*whole numbers'),
@@ -268,7 +269,6 @@ def test_a_refusal_lists_what_was_found(tmp_path):
     (tmp_path / 'photos').mkdir()
     (tmp_path / 'a.txt').touch()
     assert 'found: a.txt, photos/' in refusal(tmp_path)
-    assert 'one class' in refusal(folder(tmp_path / 'own'), im_size=8) if False else True
     for name in ('cow', 'dog'):
         (tmp_path / 'one/train' / name).mkdir(parents=True)
     assert '2 faults' in refusal(tmp_path / 'one')
@@ -473,9 +473,28 @@ def cifar_batches(coarse=False):
     }
 
 
+def of_python_2(content):
+    """Return a batch as Python 2 has pickled it, which is how the authors' files are."""
+    data = content['data']
+
+    def string(text):
+        return b'T' + len(text).to_bytes(4, 'little') + text
+
+    array = (
+        b'cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\nt' + string(b'b') + b'tR('
+        + b'I1\n(' + b''.join(b'I%d\n' % side for side in data.shape) + b't'
+        + b'cnumpy\ndtype\n(' + string(b'u1') + b'I0\nI1\ntR(I3\n' + string(b'|')
+        + b'NNNI-1\nI-1\nI0\ntbI00\n' + string(data.tobytes()) + b'tb'
+    )  # fmt: skip
+    key = next(key for key in content if key != 'data')
+    labels = b'(' + b''.join(b'I%d\n' % label for label in content[key]) + b'l'
+    return b'(' + string(b'data') + array + string(key.encode()) + labels + b'd.'
+
+
+@pytest.mark.parametrize('dump', [of_python_2, lambda content: pickle.dumps(content, protocol=2)])
 @pytest.mark.parametrize('packed', [False, True])
 @pytest.mark.parametrize('name', ['CIFAR10', 'CIFAR100'])
-def test_cifar_in_its_authors_files(name, packed, tmp_path):
+def test_cifar_in_its_authors_files(name, packed, dump, tmp_path):
     inner, archive = {
         'CIFAR10': ('cifar-10-batches-py', 'cifar-10-python.tar.gz'),
         'CIFAR100': ('cifar-100-python', 'cifar-100-python.tar.gz'),
@@ -483,7 +502,7 @@ def test_cifar_in_its_authors_files(name, packed, tmp_path):
     place = tmp_path / ('made' if packed else 'data') / inner
     place.mkdir(parents=True)
     for file, content in cifar_batches(name == 'CIFAR100').items():
-        (place / file).write_bytes(pickle.dumps(content, protocol=2))
+        (place / file).write_bytes(dump(content))
     (tmp_path / 'data').mkdir(exist_ok=True)
     if packed:
         with tarfile.open(tmp_path / 'data' / archive, 'w:gz') as tar:
@@ -560,7 +579,7 @@ def test_mnist_and_fashion_have_files_of_the_same_names(tmp_path, monkeypatch, c
     assert len(load_dataset('FashionMNIST', tmp_path).labels_train) == 20
     with pytest.raises(UserError, match='MNIST is not on disk'):
         load_dataset('MNIST', tmp_path)
-    assert 'are of another data set' in capsys.readouterr().out
+    assert 'are of another set' in capsys.readouterr().out
     path = tmp_path / 'train-images-idx3-ubyte'
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match='train-images-idx3-ubyte cannot be read'):
