@@ -28,7 +28,8 @@ def part_of(word: str) -> str | None:
 def say(name: str, text: str) -> None:
     """Print what was decided for the user, once for all ranks."""
     if ranks.leads():
-        print(printable(f'{name}: {text}'), flush=True)
+        line = printable(f'{name}: {text}')
+        print(line.encode('utf-8', 'replace').decode(), flush=True)  # names may be no text
 
 
 def some(words: list[str]) -> str:
