@@ -62,9 +62,13 @@ def own_arrays(path: Path, name: str) -> tuple[dict[str, np.ndarray], tuple[str,
     arrays = read_npz(path, choose)
     given = arrays.pop(NAMES, np.zeros(0))
     arrays, names = tidy(path, name, {roles[key]: array for key, array in arrays.items()})
-    if given.dtype.kind == 'U' and given.ndim == 1:
-        names = tuple(given.tolist())
-    return arrays, names
+    if not given.size:
+        return arrays, names
+    num = int(arrays['y_train'].max(initial=-1)) + 1
+    if given.dtype.kind != 'U' or given.shape != (num,):
+        say(name, f'left out: {NAMES}, which are no {num} words')
+        return arrays, names
+    return arrays, tuple(given.tolist())
 
 
 def _role_of(key):
@@ -227,7 +231,7 @@ def planar(pixels: np.ndarray) -> np.ndarray:
     copy, which a large data set would not have room for.
     """
     whole = pixels.flags.c_contiguous and pixels.flags.writeable
-    if pixels.ndim != 4 or pixels.shape[3] == 1 or not whole:
+    if pixels.ndim != 4 or pixels.shape[3] == 1 or not pixels.size or not whole:
         return pixels
     num, height, width, channels = pixels.shape
     flat = pixels.reshape(num, -1)

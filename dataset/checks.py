@@ -56,12 +56,12 @@ def _faults_of_labels(train, test):
         return [f'y_train goes up to {num_classes - 1}, with fewer images than classes; {RENUMBER}']
     outside = [
         f'y_{split} runs from {labels.min()} to {labels.max()}; '
-        f'with this training part labels must lie in 0 … {num_classes - 1}; {RENUMBER}'
+        f'with this training part labels must lie in 0 … {num_classes - 1}'
         for split, labels in (('train', train), ('test', test))
         if labels.min() < 0 or labels.max() >= num_classes
     ]
     if outside:
-        return outside
+        return [f'{" and ".join(outside)}; {RENUMBER}']
     missing = np.flatnonzero(np.bincount(train.reshape(-1)) == 0)
     if len(missing):
         more = f' (nor have {len(missing) - 1} more)' if len(missing) > 1 else ''

@@ -95,7 +95,9 @@ def _places(root):
     candidates = [*parts.get('test', ()), *parts.get('val', ())]
     if train is None:
         if candidates or len(parts.get(None, ())) < 2:
-            raise UserError(f"{root} has no folder 'train'; {NEEDS}; found: {found}")
+            inside = folders_in(root)
+            way = f'; or is it --dataset {root / inside[0]}?' if len(inside) == 1 else ''
+            raise UserError(f"{root} has no folder 'train'; {NEEDS}; found: {found}{way}")
         return root, None, found
     classes = set(folders_in(train))
     labelled = [
@@ -199,7 +201,7 @@ def _pixels(root, name, parts, im_size, squash):
         files = ((path, path) for path, _ in bar(part, f'{split}: pictures', len(part)))
         faults += fill(pixels, files, im_size, squash)
         arrays[f'x_{split}'] = keras(pixels)
-        arrays[f'y_{split}'] = np.array([label for _, label in part])
+        arrays[f'y_{split}'] = np.array([label for _, label in part], np.int64)
     refuse(root, faults)
     return arrays
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from dataset.parts import say
 
+LARGEST = 2**53  # above, a float knows no whole number from the next
+
 
 def tidy_labels(
     name: str, labels: dict[str, np.ndarray], faults: list[str]
@@ -77,8 +79,9 @@ def _of_names(name, labels, faults):
 def _make_whole(labels, faults):
     """Turn whole floats, and True and False, into integers; return whether that could be done."""
     for key, array in labels.items():
-        if array.dtype.kind == 'f' and not np.array_equal(array, np.rint(array)):
-            faults.append(f'{key} has dtype {array.dtype} and values that are not whole numbers')
+        whole = np.array_equal(array, np.rint(array)) and (np.abs(array) < LARGEST).all()
+        if array.dtype.kind == 'f' and not whole:
+            faults.append(f'{key} has dtype {array.dtype} and values that are no whole numbers')
             return False
         if array.dtype.kind in 'bf':
             labels[key] = array.astype(np.int64)

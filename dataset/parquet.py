@@ -100,6 +100,8 @@ def read_parquet(
                 faults.append(f'{where} is no picture')
             else:
                 headers.append((where, one))
+    if not headers and not faults:
+        faults.append('no picture is in it')
     if headers and not im_size:
         faults += odd_sizes([one for _, one in headers], [where for where, _ in headers])
     refuse(path, faults)

@@ -50,15 +50,22 @@ def refuse(name: object, faults: list[str]) -> None:
 def held_out(name: str, labels: np.ndarray, keys: list[str]) -> np.ndarray:
     """Choose one image in six of each class to test, always the same; return a mask (N,).
 
-    keys: a text for each image that decides, by its hash, whether it is chosen. A class of one
-    image has it in the training part, which the checks of the data set then refuse.
+    keys: a text for each image that decides, by its hash, whether it is chosen. Raises UserError
+    for a class of one image.
     """
+    classes, counts = np.unique(labels, return_counts=True)
+    single = int((counts < 2).sum())
+    if single:
+        raise UserError(
+            f'{name}: {single} of {len(classes)} classes have a single image, and there is no test '
+            'part; add images, or a test part'
+        )
     order = np.array([hashlib.blake2b(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
                       for key in keys])  # fmt: skip
     mask = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
+    for label in classes:
         members = np.flatnonzero(labels == label)
-        num = min(max(round(len(members) / ONE_IN), 1), len(members) - 1)
+        num = max(round(len(members) / ONE_IN), 1)
         mask[members[np.argsort(order[members], kind='stable')[:num]]] = True
     say(
         name,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from scipy.io import savemat
 from torchvision import transforms
@@ -110,6 +111,9 @@ def test_labels_from_one_and_names(tmp_path, capsys):
         is_the_tiny_set(load_dataset(path), CLASSES)
     path = npz(tmp_path / 'own.npz', class_names=WORDS)
     is_the_tiny_set(load_dataset(path), CLASSES)
+    capsys.readouterr()
+    is_the_tiny_set(load_dataset(npz(tmp_path / 'own.npz', class_names=WORDS[:2])))
+    assert capsys.readouterr().out == 'own: left out: class_names, which are no 3 words\n'
 
 
 def test_arrays_without_a_test_part_are_split_alike_each_time(tmp_path, capsys):
@@ -133,6 +137,8 @@ REFUSED = {
     'four channels': ({'x_train': X[..., [0, 1, 2, 0]]}, r'x = x\[\.\.\., :3\]'),
     'rows': ({'x_train': X.reshape(36, -1)}, r'x = x\.reshape\(-1, 3, 16, 16\)'),
     'a gap': ({'y_train': 2 * Y, 'y_test': 2 * YT}, r'class 1 has no .*1 more.*np\.unique\(both'),
+    'no whole labels': ({'y_train': Y * 1e300}, 'y_train has dtype float64'),
+    'no images': ({'x_train': X[:0], 'y_train': Y[:0]}, '0 images but 0 labels'),
     'one class': ({'y_train': 0 * Y, 'y_test': 0 * YT}, 'all images are of one class'),
     'a new class': ({'y_train': WORDS[Y], 'y_test': np.array(['pig'] * 18)}, "the class 'pig'"),
     'names and numbers': ({'y_train': WORDS[Y]}, 'y_train has dtype <U3.*whole numbers'),
@@ -268,7 +274,9 @@ def test_all_faults_of_a_folder_are_told_together(tmp_path):
 def test_a_refusal_lists_what_was_found(tmp_path):
     (tmp_path / 'photos').mkdir()
     (tmp_path / 'a.txt').touch()
-    assert 'found: a.txt, photos/' in refusal(tmp_path)
+    text = refusal(tmp_path)
+    assert 'found: a.txt, photos/' in text and f'--dataset {tmp_path}/photos?' in text
+    assert '3 of 3 classes have a single image' in refusal(folder(tmp_path / 'few', [''], num=1))
     for name in ('cow', 'dog'):
         (tmp_path / 'one/train' / name).mkdir(parents=True)
     assert '2 faults' in refusal(tmp_path / 'one')
@@ -533,7 +541,7 @@ def test_no_code_of_a_pickle_runs(tmp_path, capsys):
         load_dataset('CIFAR10', tmp_path)
 
 
-def test_svhn_in_its_authors_files(tmp_path):
+def test_svhn_in_its_authors_files(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 20), dtype=np.uint8)
     labels = np.arange(20) % 10 + 1  # 10 is the digit 0
     for part in ('train', 'test'):
@@ -542,6 +550,10 @@ def test_svhn_in_its_authors_files(tmp_path):
     expected = torch.from_numpy(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)))
     assert torch.equal(data.pixels_train, expected)
     assert data.labels_train.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 2
+    monkeypatch.setattr(torchvision.datasets.SVHN, '_check_integrity', lambda self: True)
+    theirs = torchvision.datasets.SVHN(str(tmp_path), 'test')
+    assert np.array_equal(data.pixels_test.numpy(), theirs.data)
+    assert np.array_equal(data.labels_test.numpy(), theirs.labels)
     (tmp_path / 'test_32x32.mat').write_bytes(b'cut')
     with pytest.raises(UserError, match='test_32x32.mat cannot be read'):
         load_dataset('SVHN', tmp_path)
@@ -568,6 +580,10 @@ def test_mnist_in_its_authors_files(place, suffix, tmp_path):
     data = load_dataset('MNIST', tmp_path)
     assert torch.equal(data.pixels_train, images) and torch.equal(data.pixels_test, images)
     assert data.labels_train.tolist() == [*range(10)] * 2
+    if place == 'MNIST/raw' and not suffix:
+        theirs = torchvision.datasets.MNIST(str(tmp_path))
+        assert torch.equal(data.pixels_train[:, 0], theirs.data)
+        assert torch.equal(data.labels_train, theirs.targets)
 
 
 def test_mnist_and_fashion_have_files_of_the_same_names(tmp_path, monkeypatch, capsys):
