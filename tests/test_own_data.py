@@ -102,6 +102,13 @@ def test_arrays_that_can_be_told_are_read_and_said_in_one_line(case, tmp_path, c
         assert text.startswith('own: ') and re.search(line, text)
 
 
+@pytest.mark.parametrize('dtype', ['f2', 'f4', 'f8'])
+def test_every_pixel_survives_as_a_float(dtype, tmp_path):
+    x = np.tile(np.arange(256, dtype=np.uint8).reshape(1, 16, 16), (36, 1, 1))
+    path = npz(tmp_path / 'own.npz', x_train=(x / 255).astype(dtype), x_test=XT[..., 0] / 255)
+    assert np.array_equal(load_dataset(path).pixels_train[:, 0].numpy(), x)
+
+
 def test_labels_from_one_and_names(tmp_path, capsys):
     path = npz(tmp_path / 'own.npz', y_train=Y + 1, y_test=YT + 1)
     is_the_tiny_set(load_dataset(path), ('1', '2', '3'))
@@ -246,10 +253,11 @@ def test_pictures_are_known_by_their_content(tmp_path, capsys):
     (cat / '1.png').rename(cat / '1.jfif')
     (cat / 'notes.txt').write_text('P1 is no picture')
     (cat / 'empty').write_text('')
+    Image.fromarray(X[0]).save(cat / 'icon', 'PCX')  # of a format that nobody's data have
     Image.fromarray(X[0]).save(tmp_path / 'own/train/loose.png')
     assert load_dataset(str(tmp_path / 'own')).fingerprint == plain
     assert capsys.readouterr().out.splitlines() == [
-        'own: left out 2 files that are no pictures (empty, notes.txt)',
+        'own: left out 3 files that are no pictures (empty, icon, notes.txt)',
         'own: left out 1 files that are outside of the folders of classes (loose.png)',
     ]
 
