@@ -176,11 +176,10 @@ def _listed(place, names, faults):
 
 def _say_left_out(name, parts):
     """Say in one line what was not taken for a picture of the set."""
-    for kind, what in (('other', 'no pictures'), ('loose', 'outside of the folders of classes')):
+    for kind, what in (('other', 'no pictures'), ('loose', 'outside of class folders')):
         paths = [Path(path).name for part in parts.values() for path in getattr(part, kind)]
-        paths = [path for path in paths if path != CLASS_NAMES]
         if paths:
-            say(name, f'left out {len(paths)} files that are {what} ({some(paths)})')
+            say(name, f'left out, {what}: {len(paths)} ({some(paths)})')
 
 
 def _pixels(root, name, parts, im_size, squash):
