@@ -8,7 +8,8 @@ from pathlib import Path
 from dataset.readers import DATASETS
 
 ARCHIVES = '.npz', '.parquet'  # a folder's name may hold dots of its own: flowers.v1
-LONGEST = 64  # bytes: a result's file may name two data sets, and ends at 255
+MOST = 255  # bytes of a file's name
+LONGEST = 64  # bytes of a data set's: a result's file may name two, and settings
 
 
 def name_of(dataset: str) -> str:
@@ -40,7 +41,21 @@ def _fit_for_files(name):
     plain = ''.join(
         c if unicodedata.category(c)[0] in 'LMN' or c in ' _.+=,@()-' else '-' for c in name
     )
-    if plain == name and len(name.encode()) <= LONGEST:
+    if plain == name:
+        return shortened(name, LONGEST)
+    return f'{_cut(plain, LONGEST - 9)}-{_digest(name)}'
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return a name of at most so many bytes: the end of a longer one becomes its hash."""
+    if len(os.fsencode(name)) <= longest:
         return name
-    digest = hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()
-    return f'{plain.encode()[: LONGEST - 9].decode(errors="ignore")}-{digest}'
+    return f'{_cut(name, longest - 9)}-{_digest(name)}'
+
+
+def _cut(name, longest):
+    return os.fsencode(name)[:longest].decode(errors='ignore')
+
+
+def _digest(name):
+    return hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()

@@ -23,7 +23,7 @@ from dataset.data import load_dataset
 from dataset.names import name_of
 from dataset.pictures import read_image
 from dataset.readers import DATASETS, dsa_strategy
-from experiment.arguments import parse_condensing
+from experiment.arguments import parse_condensing, run_name
 from methods import SHELF
 from utils import UserError
 
@@ -234,7 +234,7 @@ def test_tiny_imagenet_as_unzipped(tmp_path, capsys):
     assert data.labels_test.tolist() == [0, 0, 1, 1, 2, 2]
     said = capsys.readouterr().out
     assert 'val/ is the test part' in said and 'left out: test/' in said
-    assert 'left out 1 files that are no pictures (cat_boxes.txt)' in said
+    assert 'left out, no pictures: 1 (cat_boxes.txt)' in said
     (root / 'val/val_annotations.txt').write_text('val_0.JPEG\tyak\t0\t0\t9\t9\n')
     assert "'yak', which train has not" in refusal(root)
 
@@ -265,8 +265,8 @@ def test_pictures_are_known_by_their_content(tmp_path, capsys):
     Image.fromarray(X[0]).save(tmp_path / 'own/train/loose.png')
     assert load_dataset(str(tmp_path / 'own')).fingerprint == plain
     assert capsys.readouterr().out.splitlines() == [
-        'own: left out 3 files that are no pictures (empty, icon, notes.txt)',
-        'own: left out 1 files that are outside of the folders of classes (loose.png)',
+        'own: left out, no pictures: 3 (empty, icon, notes.txt)',
+        'own: left out, outside of class folders: 1 (loose.png)',
     ]
 
 
@@ -399,6 +399,8 @@ def test_names_of_runs_on_known_sets_stay():
     words = ['--dataset', 'a/own.npz', '--im_size', '8', '--resize', 'squash']
     args = parse_condensing('', words, SHELF, draw='uniform')
     assert args.run_name.startswith('DC_own_') and 'resize=squash' in args.run_name
+    names = [run_name('BS', vars(args), {'extractor': sign * 300}) for sign in 'ab']
+    assert names[0][:200] != names[1][:200] and all(len(name) <= 255 for name in names)
 
 
 # Exports of Hugging Face, and the files of known data sets.
