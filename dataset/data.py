@@ -1,9 +1,9 @@
 """A data set as uint8 tensors that are on the device once: load_dataset('CIFAR10', 'data').
 
 A name of DATASETS is read from <data_path>/<name>.npz (Keras layout: x_train, y_train, x_test,
-y_test) if that file exists, else through torchvision, which downloads it. `Digits` (scikit-learn,
-8x8 pixels) needs neither. Own data: the path of an .npz, or of a folder with train/<class>/* and
-test/<class>/*.
+y_test) if that file exists, else from its authors' files there, else through torchvision, which
+downloads it. `Digits` (scikit-learn, 8x8 pixels) needs neither. Own data: the path of an .npz, of a
+folder of pictures, or of parquet files (docs/own_data.md).
 """
 
 import functools
@@ -14,7 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dataset.readers import DATASETS, read_folder, read_npz, source_of
+from dataset.arrays import own_arrays, tidy
+from dataset.checks import check_arrays
+from dataset.folders import read_folder
+from dataset.names import is_known, name_of
+from dataset.parquet import parquet_files, read_parquet
+from dataset.parts import say
+from dataset.pictures import bar, resized
+from dataset.readers import DATASETS, source_of
 from processes import ranks
 from utils import UserError
 
@@ -37,7 +44,7 @@ class Data:
         device: str | torch.device = 'cpu',
     ):
         self.name = name
-        _check(name, arrays)
+        check_arrays(name, arrays)
         self.pixels_train, self.pixels_test = (
             _to_tensor(arrays[f'x_{split}'], device) for split in ('train', 'test')
         )
@@ -107,71 +114,50 @@ def _statistics(pixels):
     They come from a histogram, which needs no float copy.
     """
     values = torch.arange(256, dtype=torch.float64, device=pixels.device) / 255
-    counts = torch.stack(
-        [torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(1)]
-    ).double()
+    counts = torch.zeros(pixels.shape[1], 256, dtype=torch.int64, device=pixels.device)
+    for part in pixels.split(10000):  # to flatten a channel copies it
+        for channel, count in zip(part.unbind(1), counts, strict=True):
+            count += torch.bincount(channel.flatten(), minlength=256)
+    counts = counts.double()
     weights = counts / counts.sum(1, keepdim=True)
     mean = weights @ values
     std = ((weights @ values**2) - mean**2).clamp(min=0).sqrt()
     return mean.tolist(), std.clamp(min=1 / 255).tolist()
 
 
-def _check(name, arrays):
-    """Raise UserError unless arrays is an image set with every class in the training part."""
-    for split in ('train', 'test'):
-        for key, kinds, rule in (
-            (f'x_{split}', 'u', 'uint8 pixels'),
-            (f'y_{split}', 'iu', 'whole numbers'),
-        ):
-            if key not in arrays:
-                raise UserError(
-                    f'{name}: no array {key!r}; '
-                    'it needs x_train, y_train, x_test and y_test (Keras layout)'
-                )
-            if arrays[key].dtype.kind not in kinds or (
-                key[0] == 'x' and arrays[key].dtype != np.uint8
-            ):
-                raise UserError(f'{name}: {key} has dtype {arrays[key].dtype}; it must hold {rule}')
-        images, labels = arrays[f'x_{split}'], arrays[f'y_{split}']
-        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
-            raise UserError(
-                f'{name}: x_{split} has shape {images.shape}; '
-                'it must be (N, H, W) or (N, H, W, 1 or 3)'
-            )
-        shape, shape_train = images.shape[1:], arrays['x_train'].shape[1:]
-        if shape != shape_train:
-            raise UserError(f'{name}: test images are {shape}, training images {shape_train}')
-        if images.size == 0 and len(images):
-            raise UserError(f'{name}: x_{split} has shape {images.shape}: images without a pixel')
-        if len(images) == 0 or labels.size != len(images):
-            raise UserError(
-                f'{name}: {len(images)} images but {labels.size} labels in the {split} part'
-            )
-        num_classes = int(arrays['y_train'].max()) + 1
-        if num_classes > arrays['y_train'].size:
-            raise UserError(
-                f'{name}: y_train goes up to {num_classes - 1}, with fewer images than classes'
-            )
-        if labels.min() < 0 or labels.max() >= num_classes:
-            raise UserError(
-                f'{name}: y_{split} runs from {labels.min()} to {labels.max()}; '
-                f'with this training part labels must lie in 0 … {num_classes - 1}'
-            )
-    counts = np.bincount(arrays['y_train'].reshape(-1))
-    if (counts == 0).any():
-        raise UserError(f'{name}: class {int(np.argmin(counts))} has no training image')
+def _resized(pixels, im_size, squash):
+    """Return images in Keras layout, resized to a square."""
+    result = np.empty((len(pixels), im_size, im_size, *pixels.shape[3:]), np.uint8)
+    for place, image in zip(result, bar(pixels, 'resize', len(pixels)), strict=True):
+        grey = image.ndim == 3 and image.shape[2] == 1
+        picture = Image.fromarray(image[..., 0] if grey else image)
+        new = np.asarray(resized(picture, im_size, squash))
+        place[:] = new[..., None] if grey else new
+    return result
 
 
-def _resized(pixels, im_size):
-    return np.stack(
-        [
-            np.asarray(
-                Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).resize(
-                    (im_size, im_size), Image.Resampling.BICUBIC
-                )
-            )
-            for image in pixels
-        ]
+def _read_own(name, data_path, im_size, squash):
+    """Return arrays and class names of the user's own data."""
+    path, in_folder, called = Path(name), Path(data_path) / name, name_of(name)
+    if not path.exists() and in_folder.exists():
+        path = in_folder
+    known = called.removeprefix('own-')
+    if is_known(known):
+        say(
+            called,
+            f'{path} is read as own data: flips, statistics and protocol are not those of the '
+            f'known data set {known!r}; name that without a path, and its folder by --data_path',
+        )
+    if parquet_files(path):
+        arrays, names = read_parquet(path, called, im_size, squash)
+        arrays, found = tidy(path, called, arrays)
+        return arrays, found or names
+    if path.is_dir():
+        return read_folder(path, im_size, squash)
+    if path.is_file():
+        return own_arrays(path, called)
+    raise UserError(
+        f'unknown data set {name!r}: no such file or folder; known names: {", ".join(DATASETS)}'
     )
 
 
@@ -180,27 +166,25 @@ def load_dataset(
     data_path: str | Path = 'data',
     im_size: int | None = None,
     device: str | torch.device = 'cpu',
+    resize: str | None = None,
 ) -> Data:
-    """Load a data set by name, .npz path or folder onto a device; im_size resizes to a square.
+    """Load a data set by name or path onto a device; im_size resizes to a square.
 
+    resize: 'squash' to change the shape of images that are no squares; else their centre is taken.
     Raises UserError for whatever cannot be found, downloaded, read or used.
     """
-    source, path = DATASETS.get(name), Path(name)
-    class_names = source.class_names if source else ()
+    source, squash = DATASETS.get(name), resize == 'squash'
+    if squash and not im_size:
+        raise UserError('--resize squash does nothing without --im_size N: pass both')
     if source:
         arrays = ranks.first(lambda: source.read(data_path))  # one downloads
-    elif path.is_file():
-        arrays = read_npz(path)
-    elif path.is_dir():
-        arrays, class_names = read_folder(path, im_size)
+        class_names, mean, std = source.class_names, source.mean, source.std
     else:
-        raise UserError(
-            f'unknown data set {name!r}: no such file or folder; known names: {", ".join(DATASETS)}'
-        )
+        arrays, class_names = _read_own(name, data_path, im_size, squash)
+        mean, std = (), ()
     if im_size:
-        _check(name if source else str(path), arrays)
+        check_arrays(name, arrays, im_size)
         for key in ('x_train', 'x_test'):
             if arrays[key].shape[1:3] != (im_size, im_size):
-                arrays[key] = _resized(arrays[key], im_size)
-    mean, std = (source.mean, source.std) if source else ((), ())
-    return Data(name if source else path.stem, arrays, class_names, mean, std, device)
+                arrays[key] = _resized(arrays[key], im_size, squash)
+    return Data(name_of(name), arrays, class_names, mean, std, device)

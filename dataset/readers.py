@@ -1,4 +1,4 @@
-"""The public data sets, a row each, and readers of arrays in Keras layout.
+"""The public data sets, a row each: where their arrays are, and what is known of them.
 
 A reader returns {'x_train', 'y_train', 'x_test', 'y_test'}: uint8 images (N, H, W) or (N, H, W, C)
 and whole numbers as labels (N,).
@@ -10,33 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torchvision
-from PIL import Image
 
-from storage.files import check_file
-from utils import UserError, printable
-
-IMAGE_SUFFIXES = (
-    '.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
-)  # fmt: skip
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz archive; raise UserError if it cannot be read."""
-    check_file(path, 'data set')
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except MemoryError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy each have their own
-        raise UserError(
-            f'{path} cannot be read as an .npz archive: it is truncated, damaged, of another '
-            'format, or holds Python objects; np.savez(file, x_train=…) writes one'
-        ) from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # another file within the archive
-            raise UserError(f'{path}: {key!r} is no array; np.savez(file, x_train=…) writes them')
-    return arrays
+from dataset.arrays import own_arrays
+from dataset.on_disk import read_on_disk
+from utils import UserError
 
 
 def read_digits(data_path) -> dict[str, np.ndarray]:
@@ -53,7 +30,7 @@ def read_digits(data_path) -> dict[str, np.ndarray]:
 
 
 def from_torchvision(name: str, train={'train': True}, test={'train': False}):  # noqa: B006
-    """Return the reader of <data_path>/<name>.npz or, without it, of torchvision's download.
+    """Return the reader of <data_path>/<name>.npz, else of its authors' files, else a download.
 
     train, test: the arguments with which torchvision's class of this name gives each part.
     """
@@ -61,7 +38,10 @@ def from_torchvision(name: str, train={'train': True}, test={'train': False}):  
     def read(data_path) -> dict[str, np.ndarray]:
         path = Path(data_path) / f'{name.lower()}.npz'
         if path.is_file():
-            return read_npz(path)
+            return own_arrays(path, name)[0]
+        arrays = read_on_disk(name, data_path, DATASETS[name].mean[0])
+        if arrays:
+            return arrays
         arrays = {}
         for split, chosen in (('train', train), ('test', test)):
             try:
@@ -80,72 +60,6 @@ def from_torchvision(name: str, train={'train': True}, test={'train': False}):  
         return arrays
 
     return read
-
-
-def read_image(path, im_size):
-    """Return an image file as uint8 (H, W) or (H, W, 3), resized to a square if im_size."""
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith('I;16'):  # convert() would cut off at 255
-                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-            if image.mode in ('I', 'F'):
-                raise ValueError('pixels of 32 bits; save it with 8 or 16')
-            image = image.convert('L' if image.mode in ('1', 'L') else 'RGB')
-            return np.asarray(
-                image.resize((im_size, im_size), Image.Resampling.BICUBIC) if im_size else image
-            )
-    except MemoryError:
-        raise
-    except Exception as error:  # OSError, SyntaxError, struct.error …, by format and damage
-        reason = printable(error).partition('\n')[0]
-        raise UserError(f'{path} cannot be read as an image ({reason})') from error
-
-
-def read_folder(folder, im_size):
-    """Return arrays and class names from the images folder/{train,test}/<class>/*.
-
-    Grey images among coloured ones become coloured.
-    """
-    for split in ('train', 'test'):
-        if not (folder / split).is_dir():
-            needs = 'it needs train/<class>/* and test/<class>/* images'
-            raise UserError(f'{folder} has no folder {split!r}; {needs}')
-    names = sorted(path.name for path in (folder / 'train').iterdir() if path.is_dir())
-    if not names:
-        raise UserError(f'{folder}/train has no class folders')
-    unknown = [p.name for p in (folder / 'test').iterdir() if p.is_dir() and p.name not in names]
-    if unknown:
-        raise UserError(f'{folder}/test has the class {unknown[0]!r}, which train has not')
-    images, arrays = {}, {}
-    for split in ('train', 'test'):
-        paths = [
-            (path, label)
-            for label, name in enumerate(names)
-            for path in sorted((folder / split / name).glob('*'))
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        ]
-        empty = set(range(len(names))) - {label for _, label in paths}
-        if empty:
-            raise UserError(
-                f'{folder}/{split}/{names[min(empty)]} has no images ({" ".join(IMAGE_SUFFIXES)})'
-            )
-        images[split] = [(path, read_image(path, im_size)) for path, _ in paths]
-        arrays[f'y_{split}'] = np.array([label for _, label in paths])
-    colour = any(image.ndim == 3 for part in images.values() for _, image in part)
-    first_path, first = images['train'][0]
-    for split, part in images.items():
-        for path, image in part:
-            if image.shape[:2] != first.shape[:2]:
-                raise UserError(
-                    f'{path} has {image.shape[1]}x{image.shape[0]} pixels, {first_path.name} '
-                    f'{first.shape[1]}x{first.shape[0]}; pass --im_size N to resize them all'
-                )
-        pixels = [
-            np.repeat(image[..., None], 3, 2) if colour and image.ndim == 2 else image
-            for _, image in part
-        ]
-        arrays[f'x_{split}'] = np.stack(pixels)
-    return arrays, tuple(names)
 
 
 @dataclass(frozen=True)
@@ -193,8 +107,8 @@ DATASETS = {
 
 
 def source_of(dataset: str) -> Source | None:
-    """Return the row of a data set by its name or path, None if it is the user's own."""
-    return DATASETS.get(Path(dataset).stem)
+    """Return the row of a data set by its name, None if it is the user's own: a path always is."""
+    return DATASETS.get(dataset)
 
 
 def dsa_strategy(dataset: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from dataset.data import Data
+from dataset.names import name_of
 from dataset.readers import DATASETS
 from experiment.layouts import FAR, hard, scale_of
 from experiment.result import load_result
@@ -67,7 +68,7 @@ def read_sets(path: Path, data: Data, most: int | None = None) -> Sets:
 def check_source(path: Path, made_by: dict, data: Data, notes: list[str]) -> None:
     """Raise UserError if the set was condensed from other data."""
     source, known = made_by.get('dataset'), data.name in DATASETS
-    if source and Path(source).stem != data.name:
+    if source and name_of(source) != data.name:
         raise UserError(f'{path} was condensed from {source}; pass --dataset {source}')
     if made_by.get('data_hash', data.fingerprint) != data.fingerprint:
         # Copies of a public data set differ in a few pixels, data of one's own in everything.

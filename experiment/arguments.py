@@ -9,6 +9,7 @@ import inspect
 import sys
 from pathlib import Path
 
+from dataset.names import MOST, name_of, shortened
 from experiment.flags import (
     EVERY_RUN,
     FLAGS,
@@ -219,11 +220,12 @@ def changed_flags(values: dict, defaults: dict) -> dict:
 
 def run_name(head: str, values: dict, changed: dict, ipc: bool = True) -> str:
     """Name a run after what it is and every flag that makes it another one."""
-    stem = [head, Path(values['dataset']).stem, values['model'], *[f'{values["ipc"]}ipc'] * ipc]
+    stem = [head, name_of(values['dataset']), values['model'], *[f'{values["ipc"]}ipc'] * ipc]
     stem += [f'seed{values["seed"]}', values['precision']]
-    return '_'.join(
+    name = '_'.join(
         [*stem, *(f'{key}={value}'.replace('/', '-') for key, value in changed.items())]
     )
+    return shortened(name, MOST)
 
 
 def command(argv: list[str]) -> list[str]:

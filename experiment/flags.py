@@ -86,6 +86,8 @@ FLAGS = {
                     column=True),
     'im_size': Flag('data', 'resize the images to N x N pixels', type=pixels, metavar='N',
                     optional=True),
+    'resize': Flag('data', 'with --im_size: squash pictures that are no squares (default: take '
+                   'their centre)', choices=('squash',), optional=True),
     # the experiment
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),
     'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
@@ -169,7 +171,7 @@ REPLACES = {
     'extractor': ('extractor_epochs',),
 }
 # What scripts take besides the flags of methods and samplers.
-DATA = 'dataset', 'data_path', 'im_size'
+DATA = 'dataset', 'data_path', 'im_size', 'resize'
 COMPUTE = 'seed', 'device', 'precision'
 EVALUATION = (
     'model', 'lr_net', 'batch_train', 'eval_mode', 'num_exp', 'num_eval', 'epoch_eval_train',

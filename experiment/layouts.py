@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.readers import read_image, read_npz
+from dataset.arrays import read_npz
+from dataset.pictures import read_image
 from storage.files import file_hash, load_tensors
 from utils import UserError
 
@@ -59,7 +60,7 @@ def _read_pictures(folder: Path) -> dict:
     ]
     if not files:
         raise UserError(f'{folder} is no set: it has no pictures in folders named by their class')
-    pictures = [read_image(path, None) for path, _ in files]
+    pictures = [read_image(path) for path, _ in files]
     if len({picture.shape for picture in pictures}) > 1:
         raise UserError(f'{folder} holds pictures of different sizes, or grey and coloured ones')
     images = _planar(torch.from_numpy(np.stack(pictures)))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.names import name_of
 from experiment.flags import FLAGS, Parser, positive
 from experiment.result import differing, experiment_of, label_of
 from experiment.values import place
@@ -55,7 +56,7 @@ def smooth(values: list[float], window: int) -> np.ndarray:
 
 def shared_settings(args: dict) -> dict[str, str]:
     """Return the settings of a run that seeds and sets of one experiment share, as text."""
-    settings = {'dataset': Path(args['dataset']).stem, 'ipc': args['ipc']} | experiment_of(args)
+    settings = {'dataset': name_of(args['dataset']), 'ipc': args['ipc']} | experiment_of(args)
     return {key: str(value) for key, value in settings.items()}
 
 

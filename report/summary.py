@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.names import name_of
 from evaluation.protocol import protocol, strategy_of
 from experiment.flags import FLAGS, flags_of_kinds
 from experiment.result import label_of, load_result
@@ -92,7 +93,7 @@ def settings_of(args: dict) -> dict:
     """Return the settings of a run that have a column, None where it does not take the flag."""
     values = {name: args.get(name) for name in SETTINGS}
     values['method'] = args.get('method') or Path(args.get('synset') or '').stem
-    values['dataset'] = Path(args['dataset']).stem
+    values['dataset'] = name_of(args['dataset'])
     values['factor'] = values['factor'] or 1  # of methods without tiles
     return values
 

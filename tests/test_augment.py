@@ -147,7 +147,7 @@ def test_no_strategy_is_the_identity_and_draws_nothing():
 
 
 def test_strategies_of_the_data_sets():
-    assert dsa_strategy('my/MNIST.npz') == dsa_strategy('MNIST')
+    assert dsa_strategy('my/MNIST.npz') == dsa_strategy('own.npz') != dsa_strategy('MNIST')
     assert 'flip' in dsa_strategy('CIFAR10') and 'flip' not in dsa_strategy('MNIST') + dsa_strategy(
         'SVHN'
     )

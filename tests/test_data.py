@@ -7,7 +7,8 @@ import torchvision
 from PIL import Image
 
 from dataset import data
-from dataset.readers import DATASETS, read_image
+from dataset.pictures import read_image
+from dataset.readers import DATASETS
 from utils import UserError
 
 
@@ -163,13 +164,13 @@ def test_no_network_says_where_a_file_is_looked_for(tmp_path, monkeypatch):
     ('change', 'message'),
     [
         ({'y_test': None}, "no array 'y_test'"),
-        ({'x_train': np.zeros((30, 12, 12, 3))}, 'x_train has dtype float64'),
-        ({'y_train': np.zeros(30)}, 'y_train has dtype float64'),
+        ({'x_train': np.full((30, 12, 12, 3), -0.5)}, 'x_train has dtype float64'),
+        ({'y_train': np.full(30, 0.5)}, 'y_train has dtype float64'),
         ({'y_test': np.array([0, 1, 2, 3, 0, 0])}, 'y_test runs from 0 to 3'),
         ({'y_train': np.repeat([-1, 1, 2], 10)}, 'y_train runs from -1'),
         ({'y_train': np.repeat([0, 2], 15)}, 'class 1 has no training image'),
         ({'y_train': np.arange(29) % 3}, '30 images but 29 labels'),
-        ({'x_test': np.zeros((6, 9, 9, 3), np.uint8)}, 'test images are'),
+        ({'x_test': np.zeros((6, 9, 9), np.uint8)}, 'test images are'),
         ({'x_train': np.zeros((30, 12, 12, 2), np.uint8)}, 'must be'),
     ],
 )

@@ -17,7 +17,7 @@ import torch
 import main as main_script
 import main_BS
 import main_eval
-from dataset.readers import read_npz
+from dataset.arrays import read_npz
 from experiment import run as run_module
 from experiment.checkpoint import load_checkpoint, same
 from experiment.result import load_result

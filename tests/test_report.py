@@ -134,10 +134,10 @@ def test_damaged_runs_are_left_out_of_the_report(runs, tmp_path, capsys):
 
 
 def test_settings_have_columns_or_are_named():
-    args = {'method': 'DC', 'dataset': 'a/CIFAR10', 'ipc': 1, 'draw': 'uniform', 'lr_img': 0.5}
+    args = {'method': 'DC', 'dataset': 'a/flowers.npz', 'ipc': 1, 'draw': 'uniform', 'lr_img': 0.5}
     args |= {'changed': {'lr_img': 0.5, 'num_exp': 1, 'draw': 'equal', 'reduce': 'mask'}}
     settings = settings_of(args)
-    assert settings['dataset'] == 'CIFAR10' and settings['num_cluster'] is None
+    assert settings['dataset'] == 'flowers' and settings['num_cluster'] is None
     # Evaluation makes no other experiment, and what has a column is not named a second time.
     assert other_settings(args) == 'lr_img=0.5 reduce=mask'
     assert settings_of({'synset': 'x/set.pt', 'dataset': 'Digits'})['method'] == 'set'
