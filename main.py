@@ -23,7 +23,7 @@ def main(argv=None):
     """Condense as the command line says."""
     args = parse_condensing(__doc__, argv, SHELF, draw='uniform')
     device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
     condense(METHODS[args.method], data, make_sampler, args)
 
 

@@ -23,7 +23,7 @@ def main(argv=None):
     parser = Parser(__doc__, (*DATA, *CLUSTERS, *COMPUTE), several=several)
     args = parse(parser, argv, layer_idx=[1], num_cluster=[20])
     device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
     paths = ensure_clusters(
         data, args.cluster_path, layers=args.layer_idx, ks=args.num_cluster, balanced=args.norm,
         extractor=args.extractor, epochs=args.extractor_epochs, seed=args.seed,

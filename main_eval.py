@@ -194,7 +194,7 @@ def main(argv=None):
     args, typed = parse(parser, argv), parser.typed(argv)
     check_flags(args, typed)
     device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
     synsets = [synset for synset in args.synset if not is_evaluation(synset)]
     everything = [prepared(synset, data, args.replaced(csv=None)) for synset in synsets]
     for one in everything:  # mistakes show before any work

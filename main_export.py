@@ -103,7 +103,7 @@ def statistics_of(result: dict, args) -> tuple[list[float], list[float], list[st
     images, labels = result['data'][0]
     known = DATASETS.get(args.dataset or result['args'].get('dataset'))
     names = result.get('class_names') or (list(known.class_names) if known else [])
-    if scale_of(images):
+    if scale_of(images) or 'zca' in result:
         mean, std = [0.0] * images.shape[1], [1.0] * images.shape[1]  # pixels already
     elif 'mean' in result and 'std' in result:
         mean, std = result['mean'], result['std']
@@ -140,7 +140,11 @@ def main(argv=None):
     result = load_result(args.synset)
     if args.exp >= len(result['data']):
         raise UserError(f'--exp {args.exp}: {args.synset} has sets 0 … {len(result["data"]) - 1}')
-    export(*result['data'][args.exp], *statistics_of(result, args), args.out)
+    images, labels = result['data'][args.exp]
+    if 'viewable' in result and args.out.suffix != '.pt':
+        images = result['viewable'][args.exp]
+        result = result | {'mean': [0.0] * images.shape[1], 'std': [1.0] * images.shape[1]}
+    export(images, labels, *statistics_of(result, args), args.out)
 
 
 if __name__ == '__main__':

@@ -22,6 +22,7 @@ from dataset.parquet import parquet_files, read_parquet
 from dataset.parts import say
 from dataset.pictures import bar, resized
 from dataset.readers import DATASETS, source_of
+from dataset.whitening import MOST, Whitening
 from processes import ranks
 from utils import UserError
 
@@ -31,7 +32,7 @@ class Data:
 
     pixels_train, pixels_test: (N, C, H, W) uint8; labels_train, labels_test: (N,) int64;
     indices_class[c]: the positions of class c in the training set; mean, std: (1, C, 1, 1) of
-    pixels in [0, 1]; class_names: K strings.
+    pixels in [0, 1]; class_names: K strings; whitening: of ZCA, None without it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Data:
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
         device: str | torch.device = 'cpu',
+        zca: bool = False,
     ):
         self.name = name
         check_arrays(name, arrays)
@@ -62,6 +64,11 @@ class Data:
         self.mean, self.std = (
             torch.tensor(value, device=device).view(1, -1, 1, 1) for value in (mean, std)
         )
+        if zca and self.pixels_train[0].numel() > MOST:
+            raise UserError(
+                f'--zca: images of {self.shape} are too large for its matrix; --im_size'
+            )
+        self.whitening = Whitening(self.pixels_train) if zca else None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,6 +82,7 @@ class Data:
         for part in (self.pixels_train, self.labels_train, self.pixels_test, self.labels_test):
             digest.update(str(tuple(part.shape)).encode())
             digest.update(np.ascontiguousarray(part.cpu().numpy()))
+        digest.update(b'zca' if self.whitening else b'')
         return digest.hexdigest()
 
     @property
@@ -89,7 +97,9 @@ class Data:
         return self.pixels_train.device
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return uint8 pixels (N, C, H, W) as normalised images."""
+        """Return uint8 pixels (N, C, H, W) as normalised, or whitened, images."""
+        if self.whitening:
+            return self.whitening(pixels.float().div_(255))
         return (pixels.float().div_(255) - self.mean) / self.std
 
     def images(self, index: torch.Tensor) -> torch.Tensor:
@@ -97,7 +107,9 @@ class Data:
         return self.normalise(self.pixels_train[index])
 
     def viewable(self, images: torch.Tensor) -> torch.Tensor:
-        """Return normalised images as pixels in [0, 1], clamped, on the CPU."""
+        """Return normalised, or whitened, images as pixels in [0, 1], clamped, on the CPU."""
+        if self.whitening:
+            return self.whitening.undo(images.detach()).clamp(0, 1).cpu()
         mean, std = self.mean.to(images.device), self.std.to(images.device)
         return (images.detach() * std + mean).clamp(0, 1).cpu()
 
@@ -167,10 +179,12 @@ def load_dataset(
     im_size: int | None = None,
     device: str | torch.device = 'cpu',
     resize: str | None = None,
+    zca: bool = False,
 ) -> Data:
     """Load a data set by name or path onto a device; im_size resizes to a square.
 
     resize: 'squash' to change the shape of images that are no squares; else their centre is taken.
+    zca: whiten them (dataset/whitening.py).
     Raises UserError for whatever cannot be found, downloaded, read or used.
     """
     source, squash = DATASETS.get(name), resize == 'squash'
@@ -187,4 +201,4 @@ def load_dataset(
         for key in ('x_train', 'x_test'):
             if arrays[key].shape[1:3] != (im_size, im_size):
                 arrays[key] = _resized(arrays[key], im_size, squash)
-    return Data(name_of(name), arrays, class_names, mean, std, device)
+    return Data(name_of(name), arrays, class_names, mean, std, device, zca)

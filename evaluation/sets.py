@@ -70,6 +70,10 @@ def check_source(path: Path, made_by: dict, data: Data, notes: list[str]) -> Non
     source, known = made_by.get('dataset'), data.name in DATASETS
     if source and name_of(source) != data.name:
         raise UserError(f'{path} was condensed from {source}; pass --dataset {source}')
+    whitened = bool(made_by.get('zca'))
+    if made_by and whitened != bool(data.whitening):
+        flag = 'was condensed from whitened images; pass' if whitened else 'was not; leave out'
+        raise UserError(f'{path} {flag} --zca')
     if made_by.get('data_hash', data.fingerprint) != data.fingerprint:
         # Copies of a public data set differ in a few pixels, data of one's own in everything.
         if not known:
@@ -94,6 +98,10 @@ def scaled(images: torch.Tensor, result: dict, data: Data) -> tuple[torch.Tensor
     """Return images normalised as the data, and how their numbers were read."""
     mean, std = data.mean.cpu(), data.std.cpu()
     white = scale_of(images)
+    if data.whitening:
+        if not white:
+            return images.float(), 'whitened'
+        return data.whitening((images.float() / white).to(data.device)), f'pixels 0 … {white}'
     if white:
         return (images.float() / white - mean) / std, f'pixels 0 … {white}'
     own_mean, own_std = (

@@ -66,7 +66,10 @@ def check_same(path: Path, stored: dict, args: dict) -> None:
     # What is no flag has a name that a person understands.
     names = {'device_type': 'a device of the kind', 'data_hash': 'data of the hash'}
     for key in sorted((stored.keys() | args.keys()) - {'dataset', 'synset', 'changed'}):
-        old, new = stored.get(key), args.get(key)
+        # A switch that is off may have come after the file.
+        old, new = (
+            None if values.get(key) is False else values.get(key) for values in (stored, args)
+        )
         if old != new:
             name = names.get(key, f'--{key}')
             raise UserError(

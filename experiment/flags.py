@@ -88,6 +88,7 @@ FLAGS = {
                     optional=True),
     'resize': Flag('data', 'with --im_size: squash pictures that are no squares (default: take '
                    'their centre)', choices=('squash',), optional=True),
+    'zca': Flag('data', 'whiten the images by ZCA with regularisation 0.1', False, bool),
     # the experiment
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),
     'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
@@ -171,7 +172,7 @@ REPLACES = {
     'extractor': ('extractor_epochs',),
 }
 # What scripts take besides the flags of methods and samplers.
-DATA = 'dataset', 'data_path', 'im_size', 'resize'
+DATA = 'dataset', 'data_path', 'im_size', 'resize', 'zca'
 COMPUTE = 'seed', 'device', 'precision'
 EVALUATION = (
     'model', 'lr_net', 'batch_train', 'eval_mode', 'num_exp', 'num_eval', 'epoch_eval_train',

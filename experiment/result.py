@@ -3,7 +3,8 @@
 `data` is [[images (N, C, H, W) normalised, labels (N,)], …], and `accs_all_exps` is {network:
 [0 … 1, …]}. Beside these it holds the arguments, the names of the classes, and mean and standard
 deviation of the normalisation. With tiles, `data` is what networks are trained on, `stored` what it
-is decoded from, in the same form, and `factor` the tiles a side. Other layouts: layouts.py.
+is decoded from, in the same form, and `factor` the tiles a side. Of whitened images, `viewable` is
+what they look like, in [0, 1]. Other layouts: layouts.py.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.data import Data
+from dataset.whitening import EPSILON
 from experiment.arguments import Arguments
 from experiment.flags import FLAGS, flags_of_kinds
 from experiment.layouts import read_sets
@@ -23,6 +25,7 @@ from experiment.values import word as typed_word
 from processes import ranks
 from storage.files import save_tensors
 from storage.kinds import check, count, fault, image_set, number, plain, share, switch, word
+from storage.kinds import images as image_tensor
 from utils import UserError, printable
 
 # A label names the method, and a row the data and the images per class.
@@ -57,7 +60,11 @@ def save_result(run: Run, path: Path, data: Data, progress: Progress) -> dict[st
     if progress.stored:
         content |= {'stored': progress.stored, 'factor': run.args['factor']}
     content |= {'accs_all_exps': accs, 'args': run.args, 'class_names': list(data.class_names)}
-    content |= {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
+    if data.whitening:  # whose matrix is too large for a file
+        shown = [data.viewable(images) for images, _ in progress.sets]
+        content |= {'zca': EPSILON, 'viewable': shown}
+    else:
+        content |= {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
     if ranks.leads():
         save_tensors(path, content)
     ranks.wait()  # the others may read it
@@ -113,6 +120,8 @@ KIND = {
     'accs_all_exps?': {str: [share]},
     'args?': lambda value: plain(value) and fault(value, ARGS) is None,
     'class_names?': [word],
+    'zca?': number,
+    'viewable?': [image_tensor],
     'mean?': [number],
     'std?': [number],
 }

@@ -99,7 +99,7 @@ def main(argv=None):
     args = parse(parser, argv)
     out = check_picture(args.out)
     device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
     members, features = clusters_of(data, args)
     title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
     draw_clusters(data, members, features, title, out, args.seed)

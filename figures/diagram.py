@@ -136,7 +136,7 @@ def main(argv=None):
     args = parse(parser, argv)
     out = check_picture(args.out)
     device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
     images, labels = load_result(args.file)['data'][0]
     images = images[labels == args.class_idx]
     if tuple(images.shape[1:]) != data.shape or not len(images):

@@ -162,7 +162,7 @@ def main(argv=None):
     args = parse(parser, argv, feature_net='PCA')
     out, numbers = check_out(args.out)
     device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize)
+    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
     # Passes are cut into chunks, and the last may hold one image.
     check_network(args.model, data, 1, 'gradients')
     rows = measure(data, args)

@@ -12,6 +12,7 @@ import torch
 
 from dataset.readers import DATASETS, Source, source_of
 from experiment.flags import Parser, positive
+from experiment.layouts import hard, scale_of
 from experiment.result import label_of, load_result
 from experiment.values import place
 from figures.style import check_picture, plain, plt, save_figure, tile
@@ -36,7 +37,11 @@ def viewable(path: Path, result: dict, dataset: str | None) -> torch.Tensor:
             f'{path}: images {tuple(images.shape[1:])} cannot be shown: they are neither grey nor '
             'colour, or beyond the numbers of float32'
         )
-    source = known_source(result['args'], dataset)
+    source, white = known_source(result['args'], dataset), scale_of(images)
+    if 'viewable' in result:  # whitened images
+        return result['viewable'][0].clamp(0, 1)
+    if white:
+        return images / white
     if 'mean' in result and 'std' in result:
         mean, std = result['mean'], result['std']
     elif source and len(source.mean) == channels:
@@ -57,7 +62,8 @@ def panel(
     path: Path, result: dict, num: int, dataset: str | None
 ) -> tuple[np.ndarray, str, list[str]]:
     """Return picture (H, W, 3), title and class names of the first set, num images a class."""
-    images, labels, args = viewable(path, result, dataset), result['data'][0][1], result['args']
+    images, args = viewable(path, result, dataset), result['args']
+    labels = hard(result['data'][0][1])
     classes = labels.unique().tolist()
     counts = sorted(int((labels == c).sum()) for c in classes)
     many = '–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))
@@ -66,7 +72,7 @@ def panel(
         f'\n{100 * np.mean(accs):.1f} %' if accs else ''
     )
     source = known_source(args, dataset)
-    known = dict(enumerate(source.class_names)) if source else {}
+    known = dict(enumerate(result.get('class_names') or (source.class_names if source else ())))
     names = [known.get(c, str(c)) for c in classes]
     return tile([images[labels == c][:num] for c in classes]), title, names
 
