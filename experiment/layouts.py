@@ -27,7 +27,7 @@ FAR = 20  # a normalised value beyond this is none
 NEEDED = "it needs 'data' = [[images (N, C, H, W), labels (N,)], …], or one such pair"
 
 
-def read_sets(path: Path) -> dict:
+def in_our_layout(path: Path) -> dict:
     """Return {'data': [[images, labels], …], …} of a file or folder; raise UserError for others."""
     path = Path(path)
     if path.is_dir():
@@ -104,14 +104,16 @@ def hard(labels: torch.Tensor) -> torch.Tensor:
 def scale_of(images: torch.Tensor) -> float | None:
     """Return what value is white, if images are pixels: 255 or 1; None for normalised ones.
 
-    Normalised images have values of both signs.
+    Normalised images have values of both signs, about 0. Learned pixels may leave [0, 1] a little.
     """
     if images.dtype is torch.uint8:
         return 255
+    images = images.float()
     low, high = float(images.min()), float(images.max())
-    if low < 0 or 1 < high <= FAR:
-        return None
-    return 255 if high > 1 else 1
+    if low >= 0 and (high <= 1 or high > FAR):
+        return 255 if high > 1 else 1
+    learned = low >= -1 and high <= 2 and images.mean() > 0.2 and images.std() < 0.4
+    return 1 if learned else None
 
 
 def labels_beside(path: Path) -> Path:

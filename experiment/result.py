@@ -16,7 +16,7 @@ from dataset.data import Data
 from dataset.whitening import EPSILON
 from experiment.arguments import Arguments
 from experiment.flags import FLAGS, flags_of_kinds
-from experiment.layouts import read_sets
+from experiment.layouts import in_our_layout
 from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
@@ -129,7 +129,7 @@ KIND = {
 
 def load_result(path: Path) -> dict:
     """Load a result file, ours or another project's; raise UserError for another format."""
-    result = read_sets(path)
+    result = in_our_layout(path)
     args = result.get('args')
     if isinstance(args, dict) and 'data_hash' not in args:
         # Another project's: a word of ours may mean something else there, and is left out then.
