@@ -14,6 +14,8 @@ from pathlib import Path
 from experiment.flags import FLAGS, Parser
 from experiment.values import place
 from report.cells import STUDY
+from report.gaps import HEADER as GAPS
+from report.gaps import gap_texts
 from report.kept import keep_run, kept_files, kept_page
 from report.readme import read_readme, with_numbers
 from report.summary import Row, collect, merge_rows
@@ -23,27 +25,33 @@ from storage.files import check_writable, write_atomic
 from utils import UserError, aligned, printable, script
 
 HEADER = (
-    'data', 'ipc', 'method', 'iterations', 'accuracy %', 'sets x networks', 'protocol', 'minutes',
-    'run',
+    'data', 'ipc', 'method', 'iterations', 'accuracy %', *GAPS, 'sets x networks', 'protocol',
+    'minutes', 'run',
 )  # fmt: skip
 DOCS = Path(__file__).parent / 'docs'
 PUBLISHED = DOCS / 'published.csv'
 LEFT_OUT = 'cannot be read, left out'
 
 
-def cells_of(row: Row) -> tuple[str, ...]:
-    """Return what the terminal shows of a row of the summary."""
+def cells_of(row: Row, rows: list[Row]) -> tuple[str, ...]:
+    """Return what the terminal shows of a row; rows: all that it is compared with."""
     return (
         row['dataset'],
         row.stored,
         row.label,
         '-' if row['Iteration'] is None else str(row['Iteration']),
         f'{row.mean:.2f} ± {row.std:.2f}',
+        *gap_texts(row, rows),
         f'{row.sets_x_networks} {row.network}',
         f'{row.protocol}, {row.epochs} epochs',
         f'{row.minutes:.1f}',
         row.run,
     )
+
+
+def runs_table(rows: list[Row]) -> str:
+    """Return the table of these rows for the terminal."""
+    return aligned([HEADER, *(cells_of(row, rows) for row in rows)])
 
 
 def print_comparison(ours: list[Row], others: list[Row]) -> None:
@@ -62,7 +70,7 @@ def print_comparison(ours: list[Row], others: list[Row]) -> None:
 def print_runs(rows: list[Row], unfinished: list[str], broken: list[str]) -> None:
     """Print the finished runs, then those that are not, and those that cannot be read."""
     if rows:
-        print(aligned([HEADER, *map(cells_of, merge_rows([], rows))]))
+        print(runs_table(merge_rows([], rows)))
     for title, lines in (('unfinished', unfinished), (LEFT_OUT, broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
     if unfinished or broken:
@@ -154,7 +162,7 @@ def report(args, readmes: dict[Path, str]) -> None:
         raise UserError(f'{folder} holds no finished run')
     if everything and not rows:
         print(f'{folder} holds no finished run; what {folder}/summary.csv has of others:')
-        print(aligned([HEADER, *map(cells_of, everything)]))
+        print(runs_table(everything))
     for path, text in pages(args, readmes, everything).items():
         write_atomic(path, text.encode('utf-8', 'backslashreplace'))
         print(path)

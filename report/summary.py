@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluation.protocol import protocol, strategy_of
 from experiment.flags import FLAGS, flags_of_kinds
-from experiment.result import label_of, load_result
+from experiment.result import label_of, load_result, method_of
 from report.logs import (
     EXPERIMENT,
     FINISHED,
@@ -91,7 +91,7 @@ FILLED = (
 def settings_of(args: dict) -> dict:
     """Return the settings of a run that have a column, None where it does not take the flag."""
     values = {name: args.get(name) for name in SETTINGS}
-    values['method'] = args.get('method') or Path(args.get('synset') or '').stem
+    values['method'] = method_of(args)
     values['dataset'] = Path(args['dataset']).stem
     values['factor'] = values['factor'] or 1  # of methods without tiles
     return values

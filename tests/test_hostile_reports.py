@@ -22,10 +22,11 @@ from figures.style import plain, plt
 from report.cross_architecture import NetworksTable
 from report.kept import keep_run
 from report.markup import code, csv_of, escaped, lines_of, unquoted
+from report.pooling import matching
 from report.readme import MARKS
 from report.summary import collect, merge_rows
 from report.summary_file import read_summary, write_summary
-from report.tables import matching, results_page
+from report.tables import results_page
 from tests.test_report import row_of
 from utils import UserError
 
