@@ -12,6 +12,7 @@ import torch
 
 from dataset.readers import DATASETS, Source, source_of
 from experiment.flags import Parser, positive
+from experiment.layouts import hard
 from experiment.result import label_of, load_result
 from experiment.values import place
 from figures.style import check_picture, plain, plt, save_figure, tile
@@ -57,7 +58,8 @@ def panel(
     path: Path, result: dict, num: int, dataset: str | None
 ) -> tuple[np.ndarray, str, list[str]]:
     """Return picture (H, W, 3), title and class names of the first set, num images a class."""
-    images, labels, args = viewable(path, result, dataset), result['data'][0][1], result['args']
+    images, args = viewable(path, result, dataset), result['args']
+    labels = hard(result['data'][0][1])
     classes = labels.unique().tolist()
     counts = sorted(int((labels == c).sum()) for c in classes)
     many = '–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))
@@ -71,8 +73,8 @@ def panel(
     return tile([images[labels == c][:num] for c in classes]), title, names
 
 
-def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]], out: Path) -> None:
-    """Write panels to out: the picture, title and class names of each."""
+def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]]):
+    """Return the figure of panels: the picture, title and class names of each."""
     ratios = [picture.shape[1] / picture.shape[0] for picture, _, _ in panels]
     widths = [max(ratio, 0.35) for ratio in ratios]
     size = 4.2 * sum(widths) + 0.8, 4.6
@@ -91,7 +93,7 @@ def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]], out: Path) -> Non
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
         axis.set_title('\n'.join(map(plain, title.split('\n'))), fontsize=10)
-    save_figure(figure, out)
+    return figure
 
 
 @script
@@ -110,7 +112,8 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     out = check_picture(args.out)
-    draw_grid([panel(path, load_result(path), args.num, args.dataset) for path in args.files], out)
+    panels = [panel(path, load_result(path), args.num, args.dataset) for path in args.files]
+    save_figure(draw_grid(panels), out)
 
 
 if __name__ == '__main__':
