@@ -1,6 +1,7 @@
 """Tables of the finished runs below a folder, and how far the others are.
 
 python main_report.py                            # every run of results/, and its summary.csv
+python main_report.py --html report.html         # a page to look at: sets, curves, commands
 python main_report.py --out docs/results.md      # the study's tables, beside published values
 python main_report.py --readme README.md         # the numbers of the README
 python main_report.py --results results others   # the same runs of two folders, side by side
@@ -87,6 +88,9 @@ def make_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument('--out', type=place, help='the page to write the tables of the study to')
     parser.add_argument(
+        '--html', type=place, help='the page to look at, of all runs (alone: no summary.csv)'
+    )
+    parser.add_argument(
         '--readme', type=place, nargs='+', default=[], help='READMEs whose numbers to write'
     )
     parser.add_argument(
@@ -103,8 +107,9 @@ def make_parser() -> Parser:
 
 def check_flags(args, typed: set[str]) -> None:
     """Raise UserError for a page that cannot be written, and typed flags that do nothing."""
-    if args.out:
-        check_writable(args.out, '--out')
+    for flag in ('out', 'html'):
+        if getattr(args, flag):
+            check_writable(getattr(args, flag), f'--{flag}')
     if len(args.results) > 2:
         raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
     useless = [
@@ -153,8 +158,9 @@ def report(args, readmes: dict[Path, str]) -> None:
     """Print the runs of a folder, and write what is asked for and the summary."""
     folder = args.results[0]
     rows, unfinished, broken = collect(folder)
-    if args.out and not args.out.parent.is_dir():
-        raise UserError(f'--out {args.out}: {args.out.parent} is no folder to write a file in')
+    for flag, path in (('out', args.out), ('html', args.html)):
+        if path and not path.parent.is_dir():
+            raise UserError(f'--{flag} {path}: {path.parent} is no folder to write a file in')
     # What can be read is shown first: the summary may be damaged, or its folder read-only.
     print_runs(rows, unfinished, broken)
     everything = merge_rows(read_summary(folder / 'summary.csv'), rows)
@@ -163,10 +169,19 @@ def report(args, readmes: dict[Path, str]) -> None:
     if everything and not rows:
         print(f'{folder} holds no finished run; what {folder}/summary.csv has of others:')
         print(runs_table(everything))
+    if args.html:
+        # Only here: Matplotlib takes a second to load.
+        from figures.page import page
+
+        text = page(folder, everything, rows, unfinished, broken)
+        write_atomic(args.html, text.encode('utf-8', 'backslashreplace'))
+        print(args.html)
     for path, text in pages(args, readmes, everything).items():
         write_atomic(path, text.encode('utf-8', 'backslashreplace'))
         print(path)
-    write_summary(folder / 'summary.csv', everything)
+    # Who only looks at runs leaves their folder as it is.
+    if not args.html or args.out or readmes:
+        write_summary(folder / 'summary.csv', everything)
 
 
 @script
