@@ -1,8 +1,9 @@
-"""Evaluate synthetic sets, ours or another project's of the same format, or random real images.
+"""Evaluate synthetic sets, ours or another project's of the same format, or real images.
 
     python main_eval.py --synset results/<run>/res_DC_CIFAR10_ConvNet_1ipc.pt --eval_mode M
     python main_eval.py --synset results/*/res_*_CIFAR10_*_1ipc.pt --eval_mode M --csv networks.csv
     python main_eval.py --synset random --dataset CIFAR10 --ipc 1    # published: 14.4 ± 2.0 %
+    python main_eval.py --synset full --dataset CIFAR10 --num_eval 3 # all images, 30 epochs each
 
 A file holds `data` = [[images (N, C, H, W) normalised, labels (N,)], …]. Other layouts, archives
 and folders of pictures are read as well: docs/use_a_set.md. --protocol says how to evaluate.
@@ -20,13 +21,21 @@ from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import check_pool, eval_pool, strategy_of
+from evaluation.real import EPOCHS, RealImages, sample
 from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
 from experiment.arguments import Arguments, parse, run_name
 from experiment.compiling import settle_compile
 from experiment.flags import EVERY_RUN, FLAGS, Parser
 from experiment.layouts import content_hash
 from experiment.progress import Progress
-from experiment.result import is_finished, load_result, report_finished, result_of, save_result
+from experiment.result import (
+    REAL,
+    is_finished,
+    load_result,
+    report_finished,
+    result_of,
+    save_result,
+)
 from experiment.run import Run
 from experiment.values import place, word
 from methods import METHODS
@@ -97,21 +106,35 @@ def decode(sets: Sets, data: Data, factor: int) -> None:
 
 
 def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
-    """Return the sets of a file, or random ones, and how they are evaluated."""
-    if synset != 'random':
+    """Return the sets of a file, or of real images, and how they are evaluated."""
+    if synset not in REAL:
         return stored_sets(Path(synset), data, args)
     args = args.replaced(
-        protocol=args.protocol or 'dc',
-        dsa_strategy=strategy_of(vars(args)),
-        run_name=run_name('random', vars(args), args.changed),
-        synset=synset,
+        protocol=args.protocol or 'dc', dsa_strategy=strategy_of(vars(args)), synset=synset
     )
+    if synset == 'full':
+        return all_images(data, args)
+    args = args.replaced(run_name=run_name('random', vars(args), args.changed))
     return Prepared(random_sets(data, args), args)
+
+
+def all_images(data: Data, args: Arguments) -> Prepared:
+    """Return all training images as one set; networks see it for EPOCHS epochs if none is typed."""
+    epochs = args.epoch_eval_train or EPOCHS
+    changed = args.changed | {'epoch_eval_train': epochs}  # the name of the run says it
+    args = args.replaced(
+        epoch_eval_train=epochs,
+        ipc=max(1, len(data.labels_train) // data.num_classes),
+        num_exp=1,
+        run_name=run_name('full', vars(args), changed, ipc=False),
+        made_by={},  # as of every evaluation that makes no set
+    )
+    return Prepared([(RealImages(data), data.labels_train)], args)
 
 
 def is_evaluation(synset: str) -> bool:
     """Tell, and say, whether this script wrote the file: a copy of another set, to be left out."""
-    if synset == 'random' or load_result(Path(synset))['args'].get('made_by') is None:
+    if synset in REAL or load_result(Path(synset))['args'].get('made_by') is None:
         return False
     print(f'{synset} is the evaluation of another file: left out')
     return True
@@ -137,7 +160,8 @@ def evaluate_sets(sets: list, args: Arguments, stored: list, data: Data) -> Path
             progress.next_set()
             run.checkpoint(progress)
         progress.stored = [[part.cpu() for part in pair] for pair in stored]
-        progress.sets = [[part.cpu() for part in pair] for pair in sets]
+        kept = [sample(data)] if args.synset == 'full' else sets
+        progress.sets = [[part.cpu() for part in pair] for pair in kept]
         save_result(run, result_path, data, progress)
         return result_path
 
@@ -147,7 +171,8 @@ def make_parser() -> Parser:
     parser = Parser(__doc__, (*EVERY_RUN, 'factor'))
     parser.add_argument(
         '--synset', required=True, nargs='+', type=word, metavar='FILE',
-        help='files; or the word random',
+        help=f'files; or the word random; or full: all real images, for {EPOCHS} epochs unless '
+        '--epoch_eval_train is typed',
     )  # fmt: skip
     parser.add_argument(
         '--csv', type=place, metavar='FILE', help='write the table of sets by networks to it'
@@ -159,10 +184,10 @@ def check_flags(args: Arguments, typed: set[str]) -> None:
     """Raise UserError for a typed flag that does nothing, or a table that cannot be written."""
     if 'ipc' in typed and 'random' not in args.synset:
         raise UserError(
-            f'--ipc {args.ipc} does nothing with files, which hold their images: leave it out, '
-            'or evaluate --synset random'
+            f'--ipc {args.ipc} does nothing with files, which hold their images, or with full: '
+            'leave it out, or evaluate --synset random'
         )
-    if 'factor' in typed and 'random' in args.synset:
+    if 'factor' in typed and REAL.keys() & set(args.synset):
         raise UserError(
             f'--factor {args.factor} is for files of packed tiles; '
             'for random tiles use main.py --method random'

@@ -1,6 +1,7 @@
 """Tables of the finished runs below a folder, and how far the others are.
 
 python main_report.py                            # every run of results/, and its summary.csv
+python main_report.py --html report.html         # a page to look at: sets, curves, commands
 python main_report.py --out docs/results.md      # the study's tables, beside published values
 python main_report.py --readme README.md         # the numbers of the README
 python main_report.py --results results others   # the same runs of two folders, side by side
@@ -14,6 +15,8 @@ from pathlib import Path
 from experiment.flags import FLAGS, Parser
 from experiment.values import place
 from report.cells import STUDY
+from report.gaps import HEADER as GAPS
+from report.gaps import gap_texts
 from report.kept import keep_run, kept_files, kept_page
 from report.readme import read_readme, with_numbers
 from report.summary import Row, collect, merge_rows
@@ -23,27 +26,33 @@ from storage.files import check_writable, write_atomic
 from utils import UserError, aligned, printable, script
 
 HEADER = (
-    'data', 'ipc', 'method', 'iterations', 'accuracy %', 'sets x networks', 'protocol', 'minutes',
-    'run',
+    'data', 'ipc', 'method', 'iterations', 'accuracy %', *GAPS, 'sets x networks', 'protocol',
+    'minutes', 'run',
 )  # fmt: skip
 DOCS = Path(__file__).parent / 'docs'
 PUBLISHED = DOCS / 'published.csv'
 LEFT_OUT = 'cannot be read, left out'
 
 
-def cells_of(row: Row) -> tuple[str, ...]:
-    """Return what the terminal shows of a row of the summary."""
+def cells_of(row: Row, rows: list[Row]) -> tuple[str, ...]:
+    """Return what the terminal shows of a row; rows: all that it is compared with."""
     return (
         row['dataset'],
         row.stored,
         row.label,
         '-' if row['Iteration'] is None else str(row['Iteration']),
         f'{row.mean:.2f} ± {row.std:.2f}',
+        *gap_texts(row, rows),
         f'{row.sets_x_networks} {row.network}',
         f'{row.protocol}, {row.epochs} epochs',
         f'{row.minutes:.1f}',
         row.run,
     )
+
+
+def runs_table(rows: list[Row]) -> str:
+    """Return the table of these rows for the terminal."""
+    return aligned([HEADER, *(cells_of(row, rows) for row in rows)])
 
 
 def print_comparison(ours: list[Row], others: list[Row]) -> None:
@@ -62,7 +71,7 @@ def print_comparison(ours: list[Row], others: list[Row]) -> None:
 def print_runs(rows: list[Row], unfinished: list[str], broken: list[str]) -> None:
     """Print the finished runs, then those that are not, and those that cannot be read."""
     if rows:
-        print(aligned([HEADER, *map(cells_of, merge_rows([], rows))]))
+        print(runs_table(merge_rows([], rows)))
     for title, lines in (('unfinished', unfinished), (LEFT_OUT, broken)):
         print(*(f'{title}: {line}' for line in lines), sep='\n', end='\n' if lines else '')
     if unfinished or broken:
@@ -78,6 +87,9 @@ def make_parser() -> Parser:
         help='folder of the runs (default: results); two: compare them',
     )  # fmt: skip
     parser.add_argument('--out', type=place, help='the page to write the tables of the study to')
+    parser.add_argument(
+        '--html', type=place, help='the page to look at, of all runs (alone: no summary.csv)'
+    )
     parser.add_argument(
         '--readme', type=place, nargs='+', default=[], help='READMEs whose numbers to write'
     )
@@ -95,8 +107,9 @@ def make_parser() -> Parser:
 
 def check_flags(args, typed: set[str]) -> None:
     """Raise UserError for a page that cannot be written, and typed flags that do nothing."""
-    if args.out:
-        check_writable(args.out, '--out')
+    for flag in ('out', 'html'):
+        if getattr(args, flag):
+            check_writable(getattr(args, flag), f'--{flag}')
     if len(args.results) > 2:
         raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
     useless = [
@@ -145,8 +158,9 @@ def report(args, readmes: dict[Path, str]) -> None:
     """Print the runs of a folder, and write what is asked for and the summary."""
     folder = args.results[0]
     rows, unfinished, broken = collect(folder)
-    if args.out and not args.out.parent.is_dir():
-        raise UserError(f'--out {args.out}: {args.out.parent} is no folder to write a file in')
+    for flag, path in (('out', args.out), ('html', args.html)):
+        if path and not path.parent.is_dir():
+            raise UserError(f'--{flag} {path}: {path.parent} is no folder to write a file in')
     # What can be read is shown first: the summary may be damaged, or its folder read-only.
     print_runs(rows, unfinished, broken)
     everything = merge_rows(read_summary(folder / 'summary.csv'), rows)
@@ -154,11 +168,20 @@ def report(args, readmes: dict[Path, str]) -> None:
         raise UserError(f'{folder} holds no finished run')
     if everything and not rows:
         print(f'{folder} holds no finished run; what {folder}/summary.csv has of others:')
-        print(aligned([HEADER, *map(cells_of, everything)]))
+        print(runs_table(everything))
+    if args.html:
+        # Only here: Matplotlib takes a second to load.
+        from figures.page import page
+
+        text = page(folder, everything, rows, unfinished, broken)
+        write_atomic(args.html, text.encode('utf-8', 'backslashreplace'))
+        print(args.html)
     for path, text in pages(args, readmes, everything).items():
         write_atomic(path, text.encode('utf-8', 'backslashreplace'))
         print(path)
-    write_summary(folder / 'summary.csv', everything)
+    # Who only looks at runs leaves their folder as it is.
+    if not args.html or args.out or readmes:
+        write_summary(folder / 'summary.csv', everything)
 
 
 @script

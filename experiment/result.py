@@ -30,6 +30,8 @@ from utils import UserError, printable
 
 # A label names the method, and a row the data and the images per class.
 IN_LABEL = 'method', 'ipc', 'dataset'
+# What main_eval.py evaluates without a file, and its name in tables.
+REAL = {'random': 'random', 'full': 'all real images'}
 
 
 def result_of(args: Arguments, name: str, data: Data) -> Path:
@@ -155,11 +157,19 @@ def load_result(path: Path) -> dict:
     return result
 
 
+def method_of(args: dict) -> str:
+    """Return what made a set: a method, `random`, `full`, or the name of the evaluated file."""
+    name = args.get('synset') or ''
+    # A file that is called random.pt holds no random images for that.
+    return args.get('method') or (name if Path(name).stem in REAL else Path(name).stem)
+
+
 def label_of(args: dict) -> str:
     """Return what tables and figures call a run, from the arguments in its result file."""
     args = args.get('made_by') or args  # of a set that was evaluated again: the run that made it
     draw = args.get('draw')
-    label = spelled(args.get('method') or Path(args.get('synset') or 'set').stem, draw)
+    name = method_of(args) or 'set'
+    label = spelled(REAL.get(name, name), draw)
     for name, flag in FLAGS.items():
         plain = (flag.default, None) if name != 'draw' else (None, 'cluster', 'uniform')
         if flag.label and args.get(name) not in plain:

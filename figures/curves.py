@@ -19,7 +19,15 @@ from dataset.names import name_of
 from experiment.flags import FLAGS, Parser, positive
 from experiment.result import differing, experiment_of, label_of
 from experiment.values import place
-from figures.style import check_picture, colors_of, plain, plt, save_figure
+from figures.style import (
+    add_legend,
+    check_picture,
+    colors_of,
+    dashes_of,
+    plain,
+    plt,
+    save_figure,
+)
 from report.logs import read_args, read_log
 from utils import UserError, script
 
@@ -85,6 +93,7 @@ def group(folders: list[Path], by: str | None) -> dict[str, list[list[dict]]]:
 def draw_lines(axis, groups: dict, value, window: int) -> None:
     """Draw value(record) of every group over the iterations, smoothed; several sets give a band."""
     colors = colors_of(list(groups))
+    dashes = dashes_of(colors)
     for label, sets in groups.items():
         curves = []
         for records in sets:
@@ -96,7 +105,7 @@ def draw_lines(axis, groups: dict, value, window: int) -> None:
         if not steps:
             raise UserError(f'{label}: its sets have no iteration in common')
         lines = np.array([[curve[step] for step in steps] for curve in curves])
-        style = {'color': colors[label], 'label': plain(label)}
+        style = {'color': colors[label], 'linestyle': dashes[label], 'label': plain(label)}
         axis.plot(steps, lines.mean(0), linewidth=1.4, **style)
         if len(sets) > 1:
             axis.fill_between(
@@ -106,17 +115,17 @@ def draw_lines(axis, groups: dict, value, window: int) -> None:
     axis.margins(x=0.01)
 
 
-def draw_loss(groups: dict, window: int, out: Path) -> None:
-    """Write the matching loss over iterations to out."""
+def draw_loss(groups: dict, window: int):
+    """Return the figure of the matching loss over iterations."""
     figure, axis = plt.subplots(figsize=(6, 3.6), layout='constrained')
     draw_lines(axis, groups, lambda record: record['loss'], window)
     axis.set(xlabel='iteration', ylabel='matching loss, a class and step')
-    axis.legend(frameon=False)
-    save_figure(figure, out)
+    add_legend(axis, groups)
+    return figure
 
 
-def draw_norms(groups: dict, window: int, out: Path) -> None:
-    """Write the gradient norm of every convolution, of real and of synthetic batches, to out."""
+def draw_norms(groups: dict, window: int):
+    """Return the figure of the gradient norm of every convolution, of both kinds of batches."""
     names = list(next(iter(groups.values()))[0][0]['grad_norm_real'])[:-1]  # without the classifier
     if not names:
         raise UserError('the network of these runs has one weight only: no convolution to draw')
@@ -141,7 +150,7 @@ def draw_norms(groups: dict, window: int, out: Path) -> None:
     figure.legend(
         *lines, loc='outside upper center', ncols=min(len(groups), 2 * len(names)), frameon=False
     )
-    save_figure(figure, out)
+    return figure
 
 
 def points_of(records: list[dict]) -> list[tuple[float, float, float]]:
@@ -163,8 +172,8 @@ def networks_text(groups: dict) -> str:
     return f' of {", ".join(dict.fromkeys(next(iter(of_record)) for of_record in accs))}'
 
 
-def draw_accuracy(groups: dict, window: int, out: Path) -> None:
-    """Write accuracy over minutes of condensing to out: a point ± std an evaluation."""
+def draw_accuracy(groups: dict, window: int):
+    """Return the figure of accuracy over minutes of condensing: a point ± std an evaluation."""
     figure, axis = plt.subplots(figsize=(6, 3.6), layout='constrained')
     colors = colors_of(list(groups))
     for label, sets in groups.items():
@@ -178,8 +187,8 @@ def draw_accuracy(groups: dict, window: int, out: Path) -> None:
     axis.set_xlabel('minutes of condensing')
     axis.set_ylabel(plain(f'test accuracy{networks_text(groups)}, %'))
     axis.spines[['top', 'right']].set_visible(False)
-    axis.legend(frameon=False)
-    save_figure(figure, out)
+    add_legend(axis, groups)
+    return figure
 
 
 LOGGED = {'loss': ('loss',), 'norms': tuple(SIDES)}  # what a figure needs of every iteration
@@ -217,7 +226,7 @@ def main(argv=None):
     out, groups = check_picture(args.out), group(args.runs, args.by)
     if args.figure in LOGGED:
         groups = with_logged(groups, args.figure)
-    FIGURES[args.figure](groups, args.window, out)
+    save_figure(FIGURES[args.figure](groups, args.window), out)
 
 
 if __name__ == '__main__':

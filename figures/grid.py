@@ -77,8 +77,8 @@ def panel(
     return tile([images[labels == c][:num] for c in classes]), title, names
 
 
-def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]], out: Path) -> None:
-    """Write panels to out: the picture, title and class names of each."""
+def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]]):
+    """Return the figure of panels: the picture, title and class names of each."""
     ratios = [picture.shape[1] / picture.shape[0] for picture, _, _ in panels]
     widths = [max(ratio, 0.35) for ratio in ratios]
     size = 4.2 * sum(widths) + 0.8, 4.6
@@ -97,7 +97,7 @@ def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]], out: Path) -> Non
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
         axis.set_title('\n'.join(map(plain, title.split('\n'))), fontsize=10)
-    save_figure(figure, out)
+    return figure
 
 
 @script
@@ -116,7 +116,8 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     out = check_picture(args.out)
-    draw_grid([panel(path, load_result(path), args.num, args.dataset) for path in args.files], out)
+    panels = [panel(path, load_result(path), args.num, args.dataset) for path in args.files]
+    save_figure(draw_grid(panels), out)
 
 
 if __name__ == '__main__':

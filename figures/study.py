@@ -17,8 +17,8 @@ from experiment.result import load_result
 from experiment.values import place
 from figures import clusters, curves, diagram, embedding, grid, heatmap
 from report.cells import PLAIN, STUDY, TABLES
+from report.pooling import matching
 from report.summary import Row, collect, merge_rows, result_in
-from report.tables import matching
 from storage.files import check_writable
 from utils import printable, script
 

@@ -4,6 +4,7 @@ The colour-blind can tell the colours apart (Okabe & Ito, 2008).
 """
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
 
 OKABE_ITO = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+DASHES = '-', '--', ':', '-.'
 FORMATS = 'png', 'pdf', 'svg', 'jpg', 'jpeg', 'tif', 'tiff', 'webp', 'eps', 'ps'
 FIXED = dict(zip(('DC', 'BS', 'DSA', 'BS-DSA', 'BS stratified'), OKABE_ITO, strict=False))
 
@@ -36,6 +38,27 @@ def colors_of(labels: list[str]) -> dict[str, str]:
     free = [color for color in OKABE_ITO if color not in taken.values()]
     others = [label for label in labels if label not in taken]
     return taken | {label: free[position % len(free)] for position, label in enumerate(others)}
+
+
+def dashes_of(colors: dict[str, str]) -> dict[str, str]:
+    """Return a line style for each label: those of one colour have different ones."""
+    seen, dashes = Counter(), {}
+    for label, color in colors.items():
+        dashes[label] = DASHES[seen[color] % len(DASHES)]
+        seen[color] += 1
+    return dashes
+
+
+def add_legend(axis, labels) -> None:
+    """Name the lines of an axis: within it, or below if they are many."""
+    if len(labels) <= 7:
+        axis.legend(frameon=False)
+        return
+    figure = axis.figure
+    columns = 2 if max(map(len, labels)) < 40 else 1
+    # Constrained layout makes room for it, but at the cost of the axis.
+    figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(labels) // columns))
+    figure.legend(loc='outside lower left', ncols=columns, frameon=False, fontsize=8)
 
 
 def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
@@ -75,15 +98,27 @@ def check_picture(out: Path) -> Path:
     return out
 
 
-def save_figure(figure, out: Path) -> None:
-    """Write figure to out, a path of check_picture, and close it; raise UserError if that fails."""
+def picture_of(figure, name: str, kind: str, dpi: int = 150) -> bytes:
+    """Return figure as a picture of a kind of FORMATS and close it.
+
+    Raises UserError, which says name, if that fails.
+    """
     picture = io.BytesIO()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(picture, format=out.suffix[1:].lower(), dpi=150)
+        figure.savefig(picture, format=kind, dpi=dpi)
     except (OSError, ValueError) as error:  # ValueError: too many pixels for any picture
-        raise UserError(f'{out} cannot be written ({error})') from error
+        raise UserError(f'{name} cannot be written ({error})') from error
     finally:
         plt.close(figure)
-    write_atomic(out, picture.getbuffer())
+    return picture.getvalue()
+
+
+def save_figure(figure, out: Path) -> None:
+    """Write figure to out, a path of check_picture, and close it; raise UserError if that fails."""
+    picture = picture_of(figure, str(out), out.suffix[1:].lower())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{out} cannot be written ({error})') from error
+    write_atomic(out, picture)
     print(out)

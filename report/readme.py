@@ -5,8 +5,9 @@ from pathlib import Path
 
 from report.cells import IPCS, METHODS_TABLE, PLAIN, STUDY, TABLES, TIME
 from report.markup import Markdown, lines_of
+from report.pooling import matching, pooled
 from report.summary import Row
-from report.tables import cell_text, matching, paper_of, paper_text, pooled
+from report.tables import cell_text, paper_of, paper_text
 from storage.files import check_file, check_writable
 from utils import UserError
 

@@ -11,7 +11,7 @@ import numpy as np
 from dataset.names import name_of
 from evaluation.protocol import protocol, strategy_of
 from experiment.flags import FLAGS, flags_of_kinds
-from experiment.result import label_of, load_result
+from experiment.result import label_of, load_result, method_of
 from report.logs import (
     EXPERIMENT,
     FINISHED,
@@ -92,7 +92,7 @@ FILLED = (
 def settings_of(args: dict) -> dict:
     """Return the settings of a run that have a column, None where it does not take the flag."""
     values = {name: args.get(name) for name in SETTINGS}
-    values['method'] = args.get('method') or Path(args.get('synset') or '').stem
+    values['method'] = method_of(args)
     values['dataset'] = name_of(args['dataset'])
     values['factor'] = values['factor'] or 1  # of methods without tiles
     return values

@@ -17,7 +17,10 @@ from report.cells import (
     is_clustered,
     usual_iterations,
 )
+from report.gaps import HEADER as GAPS
+from report.gaps import gap_texts
 from report.markup import code, lines_of
+from report.pooling import matching, pooled
 from report.summary import Row
 
 
@@ -25,32 +28,6 @@ def published(path: Path) -> list[dict]:
     """Read the published values: {column: text}, the values as they are printed in the papers."""
     with path.open(newline='') as file:
         return list(csv.DictReader(file))
-
-
-def matching(rows: list[Row], cell: dict) -> list[Row]:
-    """Return the rows that have every value of cell, a row a seed.
-
-    Of two rows of a seed it is the one with more networks, then the first. Networks that were
-    trained for other numbers of epochs do not mix: those of most epochs count.
-    """
-    rows = [row for row in rows if all(row[key] == value for key, value in cell.items())]
-    most = max((row.epochs for row in rows), default=0)
-    by_seed = {}
-    for row in rows:
-        old = by_seed.get(row['seed'])
-        if row.epochs == most and (old is None or row.num_networks > old.num_networks):
-            by_seed[row['seed']] = row
-    return list(by_seed.values())
-
-
-def pooled(rows: list[Row]) -> tuple[float, float, int, np.ndarray]:
-    """Return mean and population std over all networks, their number, and the means of all sets."""
-    counts = np.array([row.num_networks for row in rows])
-    means, stds = np.array([row.mean for row in rows]), np.array([row.std for row in rows])
-    mean = np.average(means, weights=counts)
-    std = np.sqrt(np.average(stds**2 + (means - mean) ** 2, weights=counts))
-    sets = np.array([value for row in rows for value in row.set_means])
-    return float(mean), float(std), int(counts.sum()), sets
 
 
 def standard_error(std: float, sets: np.ndarray) -> float:
@@ -184,10 +161,11 @@ def all_runs(rows: list[Row]) -> list[str]:
         lines.append(
             (row['dataset'], row.stored, row.label + other, iterations)
             + (f'{row.mean:.2f} ± {row.std:.2f}', '–' if row.start is None else f'{row.start:.2f}')
+            + gap_texts(row, rows)
             + (f'{row.sets_x_networks} {row.network}', how, f'{row.images_seen or "–"}')
             + (row['precision'], minutes, f'{row.device}, {row.commit}', code(row.command))
         )
-    header = ('data', 'ipc', 'method', 'iterations', 'accuracy, %', 'no steps, %')
+    header = ('data', 'ipc', 'method', 'iterations', 'accuracy, %', 'no steps, %', *GAPS)
     header += ('sets x networks', 'protocol', 'real images a class')
     header += ('precision', 'minutes: condense + evaluate', 'device, commit', 'command')
     return lines_of(header, lines)
@@ -206,6 +184,8 @@ How sets are evaluated: [protocol.md](protocol.md).
   Published cells count as 5 sets, with deviation 0.5 where none is given.
 - An ipc of 1 x 2² means one stored image a class, which holds 2 x 2 tiles.
 - "No steps" is the accuracy of the images that a run starts from.
+- HLR is the accuracy of all real images minus that of the set, in points. IOR is that of the set
+  minus that of random images of the same ipc. [What is compared](protocol.md#hlr-and-ior).
 - Real images of a class are counted as often as a step sees them.
 - Minutes are of the clock. Other work on the machine, and pauses of a run, are in them.
 """

@@ -14,9 +14,14 @@ from scipy.stats import ttest_ind
 import main as main_script
 import main_eval
 import main_report
+from evaluation.evaluate import STREAM, evaluate_network
+from experiment.arguments import Arguments
+from experiment.result import label_of
 from main_report import DOCS, PUBLISHED
 from report.cells import CORESETS, PLAIN, STUDY, comparisons
+from report.gaps import gap_texts, gaps
 from report.kept import keep_run, kept_page, read_log
+from report.pooling import matching, pooled
 from report.readme import MARKS, has_marks, with_numbers
 from report.summary import (
     SETTINGS,
@@ -30,13 +35,11 @@ from report.summary_file import read_summary, write_summary
 from report.tables import (
     cell_text,
     command_of,
-    matching,
-    pooled,
     published,
     results_page,
     significance,
 )
-from utils import UserError
+from utils import Rng, UserError
 
 
 @pytest.fixture(scope='module')
@@ -337,3 +340,85 @@ def test_every_cell_of_batch_sampling_is_compared_once():
     assert cells['BS (k 5) - DC'][0]['num_cluster'] == 5 and len(cells) == 3 + 4 + 3
     assert all(base['method'] == label.rsplit(' ', 1)[1] for label, (_, base) in cells.items())
     assert set(PLAIN) == {'factor', 'draw', 'layer_idx', 'num_cluster', 'norm', 'mix', 'other'}
+
+
+def test_gaps_are_those_of_a_calculation_by_hand():
+    two = [row_of('random', mean=mean, num=num, seed=seed, Iteration=None)
+           for seed, (mean, num) in enumerate([(14.0, 20), (15.0, 60)])]  # fmt: skip
+    full = row_of('full', mean=80.0, epochs=30, ipc=5000)
+    row = row_of(mean=28.25, other='batch_real=16 level=inter')
+    rows = [row, *two, full]
+    assert gaps(row, rows) == (pytest.approx(80 - 28.25), pytest.approx(28.25 - 14.75))
+    assert gap_texts(row, rows) == ('51.75', '13.50')
+    assert gap_texts(two[0], rows) == ('66.00', '–') and gap_texts(full, rows) == ('–', '–')
+    assert gap_texts(row, [row, full]) == ('51.75', '–')
+    assert gap_texts(row_of(factor=2, mean=30.0), rows) == ('50.00', '15.25')  # the same storage
+    page = results_page(rows, published(PUBLISHED))
+    assert '| 28.25 ± 0.50 | 10.00 | 51.75 | 13.50 | 1 x 20 ConvNet | dc, 300 epochs |' in page
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [{'network': 'MLP'}, {'protocol': 'dsa'}, {'dataset': 'MNIST'}, {'other': 'im_size=16'},
+     {'other': 'lr_net=0.1'}, {'other': 'batch_train=16'}, {'other': 'dsa_strategy=color'}],
+)  # fmt: skip
+def test_rows_of_another_network_protocol_or_data_are_not_compared(changes):
+    full, random = row_of('full', epochs=30, ipc=5000), row_of('random')
+    assert gaps(row_of(**changes), [full, random]) == (None, None)
+    # The row of all images is the one that differs.
+    others = [row_of('full', epochs=30, **changes), row_of('random', **changes)]
+    assert gaps(row_of(), others) == (None, None)
+
+
+def test_random_images_of_another_ipc_size_or_length_are_no_baseline():
+    for changes in ({'ipc': 10}, {'factor': 2}, {'epochs': 1000}):
+        assert gaps(row_of(), [row_of('random', **changes)])[1] is None
+    assert gaps(row_of(), [row_of('random')])[1] == 0
+
+
+def test_all_real_images_are_a_row_and_train_as_a_set_does(tmp_path, capsys, digits):
+    line = '--dataset Digits --model MLP --num_eval 1 --epoch_eval_train 1 --precision fp32'
+    words = [*line.split(), '--save_path', str(tmp_path), '--device', 'cpu']
+    for synset in ('full', 'random'):
+        main_eval.main([*words, '--synset', synset, *['--num_exp', '1'] * (synset == 'random')])
+    capsys.readouterr()
+    main_report.main(['--results', str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert 'HLR' in lines[0] and 'IOR' in lines[0] and 'all real images' in lines[1]
+    full, random = collect(tmp_path)[0]
+    assert (full['ipc'], full.epochs, full.sets_x_networks) == (134, 1, '1 x 1')
+    assert f'{full.mean - random.mean:.2f}' in lines[2]
+    # The numbers are those of the same images as one tensor.
+    images, labels = digits.normalise(digits.pixels_train), digits.labels_train
+    accuracy = evaluate_network(
+        images, labels, digits, 'MLP', Rng('cpu', 0, 0, STREAM, 'MLP', 0), strategy='None',
+        epochs=1, lr_net=0.01, batch_train=256, precision='fp32',
+    )  # fmt: skip
+    assert full.mean == pytest.approx(100 * accuracy, abs=1e-3)
+    stored = torch.load(next(tmp_path.glob('full*/res_*')), weights_only=True)['data']
+    assert stored[0][1].tolist() == list(range(10))  # not all of them
+
+
+def test_all_real_images_take_30_epochs_and_no_flags_of_sets(digits, tmp_path, capsys):
+    args = Arguments(
+        dataset='Digits', model='MLP', ipc=1, seed=0, precision='fp32', changed={}, protocol=None,
+        epoch_eval_train=None, num_exp=5,
+    )  # fmt: skip
+    (images, labels), *others = (one := main_eval.prepared('full', digits, args)).pairs
+    assert one.args.epoch_eval_train == 30 and one.args.num_exp == 1 and not others
+    assert one.args.run_name == 'full_Digits_MLP_seed0_fp32_epoch_eval_train=30'
+    assert len(images) == len(labels) and images[torch.arange(3)].shape == (3, *digits.shape)
+    for flags in (['--ipc', '1'], ['--factor', '2'], ['--num_exp', '2']):
+        with pytest.raises(SystemExit) as exit_:
+            line = ['--dataset', 'Digits', '--model', 'MLP', '--save_path', str(tmp_path)]
+            main_eval.main([*line, '--synset', 'full', *flags])
+        assert exit_.value.code == 2 and capsys.readouterr().err.count('\n') == 1
+
+
+def test_a_file_called_random_is_no_baseline():
+    for name in ('random', 'full'):
+        own = {'synset': name, 'dataset': 'Digits'}
+        assert settings_of(own)['method'] == name
+        file = own | {'synset': f'x/{name}.pt', 'made_by': {}}
+        assert settings_of(file)['method'] == label_of(file) == f'x/{name}.pt'
+    assert label_of({'synset': 'full', 'made_by': {}}) == 'all real images'

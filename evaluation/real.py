@@ -1,0 +1,31 @@
+"""All real images as the set that networks are trained on: the upper bound of every table."""
+
+import torch
+
+from dataset.data import Data
+
+# Of a schedule of E epochs: about 6000 steps on CIFAR-10, ten times those on 50 images a class.
+EPOCHS = 30
+
+
+class RealImages:
+    """All training images of data, normalised a batch at a time: no float copy of them all is made.
+
+    What engine.training.train_epoch asks of a set's images is all that they offer.
+    """
+
+    def __init__(self, data: Data):
+        self.data, self.device = data, data.device
+
+    def __len__(self):
+        return len(self.data.labels_train)
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        """Return the normalised images at index (N,)."""
+        return self.data.images(index)
+
+
+def sample(data: Data) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the first image of each class: what a result file keeps in place of all images."""
+    index = torch.stack([own[0] for own in data.indices_class])
+    return data.images(index), data.labels_train[index]
