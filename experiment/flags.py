@@ -16,6 +16,7 @@ from engine.device import fast_precision
 from experiment.values import (
     loops,
     natural,
+    or_auto,
     pixels,
     positive,
     rate,
@@ -91,8 +92,10 @@ FLAGS = {
     'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
     'ipc': Flag('experiment', 'images per class', 1, several, column=True),
     'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
-    'outer_loop': Flag('experiment', 'image updates an iteration', type=several),
-    'inner_loop': Flag('experiment', 'network epochs after each of them', type=loops),
+    'outer_loop': Flag('experiment', 'image updates an iteration; auto: as many as images per '
+                       'class, at most 50', type=or_auto(several)),
+    'inner_loop': Flag('experiment', 'network epochs after each of them; auto: on the line '
+                       'between the presets for fewer and for more images', type=or_auto(loops)),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),

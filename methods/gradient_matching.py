@@ -19,7 +19,14 @@ from methods.inner_loop import InnerLoop, check_inner_loop
 from methods.levels import centred_directions, level_of_step, summed_directions, weight_of
 from methods.parameterisation import Tiles
 from methods.passes import Passes, PassGradients
-from methods.presets import preset_inner_loop, preset_outer_loop, usual_lr_img, usual_quantile
+from methods.presets import (
+    auto_inner_loop,
+    auto_outer_loop,
+    preset_inner_loop,
+    preset_outer_loop,
+    usual_lr_img,
+    usual_quantile,
+)
 from methods.sampling import UniformSampler
 from methods.step_log import StepLog
 from networks import has_batchnorm, make_network, redraw
@@ -41,6 +48,7 @@ class GradientMatching:
         'lr_img': usual_lr_img,
         'mask_quantile': usual_quantile,
     }
+    AUTO = {'outer_loop': auto_outer_loop, 'inner_loop': auto_inner_loop}
     BATCHNORM_IMAGES = 16  # real images per class for the statistics
     COUNTERS = 'iteration', 'outer', 'num_real', 'inner_epochs'
     check = staticmethod(check_inner_loop)

@@ -9,10 +9,25 @@ from utils import UserError
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
 
+def loops_between(ipc: int) -> tuple[int, int]:
+    """Return (outer loop, inner loop) of any number of images per class, from the presets around.
+
+    Outer loops are as many as images, at most 50. Inner loops lie on the line between the two
+    presets. So the epochs of a network, (outer - 1) x inner, grow from 0 at ipc 1 to 450 at 10.
+    """
+    ipc = min(ipc, max(LOOPS))
+    below, above = max(n for n in LOOPS if n <= ipc), min(n for n in LOOPS if n >= ipc)
+    share = (ipc - below) / max(1, above - below)
+    inner = LOOPS[below][1] + share * (LOOPS[above][1] - LOOPS[below][1])
+    return ipc, int(inner + 0.5)
+
+
 def _loops(flags: dict) -> tuple[int, int]:
     if flags['ipc'] not in LOOPS:
+        outer, inner = loops_between(flags['ipc'])
         raise UserError(
-            f'ipc {flags["ipc"]} has no preset loops; pass --outer_loop and --inner_loop, '
+            f'ipc {flags["ipc"]} has no preset loops; pass --outer_loop and --inner_loop '
+            f'(auto for both is {outer} and {inner}, from the presets around it), '
             f'or use one of {", ".join(map(str, LOOPS))}'
         )
     return LOOPS[flags['ipc']]
@@ -26,6 +41,16 @@ def preset_outer_loop(flags: dict) -> int:
 def preset_inner_loop(flags: dict) -> int:
     """by images per class: 1 (1), 50 (10), 25 (20), 20 (30), 15 (40), 10 (50)"""
     return _loops(flags)[1]
+
+
+def auto_outer_loop(flags: dict) -> int:
+    """as many as images per class, at most 50"""
+    return loops_between(flags['ipc'])[0]
+
+
+def auto_inner_loop(flags: dict) -> int:
+    """on the line between the presets for fewer and for more images per class"""
+    return loops_between(flags['ipc'])[1]
 
 
 def usual_lr_img(flags: dict) -> float:
