@@ -61,3 +61,12 @@ def usual_lr_img(flags: dict) -> float:
 def usual_quantile(flags: dict) -> float | None:
     """0.9975 with --reduce mask"""
     return 0.9975 if flags['reduce'] == 'mask' else None
+
+
+DEFAULTS = {
+    'outer_loop': preset_outer_loop,
+    'inner_loop': preset_inner_loop,
+    'lr_img': usual_lr_img,
+    'mask_quantile': usual_quantile,
+}
+AUTO_LOOPS = {'outer_loop': auto_outer_loop, 'inner_loop': auto_inner_loop}
