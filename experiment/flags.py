@@ -13,6 +13,7 @@ import torch
 
 from dataset.readers import DATASETS, dsa_strategy
 from engine.device import fast_precision
+from engine.own_network import own_network
 from experiment.values import (
     loops,
     natural,
@@ -61,8 +62,9 @@ class Flag:
 
     kind: one of KINDS; default: a value, or a function of other flags whose docstring is its help;
     type, choices, metavar, nargs, const: as in argparse; optional: None is a value, and the
-    default; column: the summary of runs has a column of its own for it; short: its name in figures;
-    label: what a run's label says before another value than the default.
+    default; load: makes a choice of a typed word first, never of a word in a file; column: the
+    summary of runs has a column of its own for it; short: its name in figures; label: what a run's
+    label says before another value than the default.
     """
 
     kind: str
@@ -74,12 +76,11 @@ class Flag:
     nargs: str | None = None
     const: object = None
     optional: bool = False
+    load: Callable | None = None
     column: bool = False
     short: str = ''
     label: str = ''
 
-
-_NETWORK = {'choices': NETWORKS, 'metavar': 'NAME'}
 
 FLAGS = {
     # which images
@@ -89,7 +90,9 @@ FLAGS = {
                     optional=True),
     # the experiment
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),
-    'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
+    'model': Flag('experiment', f'{", ".join(NETWORKS)}; or path/to/file.py:builder, your own '
+                  '(docs/own_network.md)', 'ConvNet', choices=NETWORKS, metavar='NAME', column=True,
+                  load=own_network),
     'ipc': Flag('experiment', 'images per class', 1, several, column=True),
     'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
     'outer_loop': Flag('experiment', 'image updates an iteration; auto: as many as images per '
@@ -239,6 +242,6 @@ def _add(group, name, choices, text, many):
         options['action'] = 'store_true' if off else argparse.BooleanOptionalAction
     else:
         metavar = flag.metavar or (name.upper() if flag.choices is None else None)
-        options |= {'type': flag.type, 'choices': choices, 'metavar': metavar}
+        options |= {'type': flag.load or flag.type, 'choices': choices, 'metavar': metavar}
         options |= {'nargs': many or flag.nargs, 'const': flag.const}
     group.add_argument(f'--{name}', **options)
