@@ -46,9 +46,13 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
     try_everything(method_class, data, make_sampler, args, pool)
     sampler = make_sampler(data, args)
     args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
-    started = time.monotonic()
-    method, start_seconds = build(method_class, data, sampler, args, 0), time.monotonic() - started
 
+    def timed_build(exp):
+        started = time.monotonic()
+        method = build(method_class, data, sampler, args, exp)
+        return method, time.monotonic() - started
+
+    made = {0: timed_build(0)}
     with Run(args, data) as run:
         saved = run.resume()
         run.describe(args, data.device)
@@ -59,19 +63,7 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
         progress = saved or Progress()
         neighbours = Neighbours(run, total_matters(method_class, args))
         while progress.exp < args.num_exp:
-            # A shorter run may have the set, or the start of it.
-            source = None if progress.method else neighbours.take_over(progress)
-            if progress.given:
-                method = GivenSet(data.device, *progress.given)
-            elif progress.exp:
-                started = time.monotonic()
-                method = build(method_class, data, sampler, args, progress.exp)
-                start_seconds = time.monotonic() - started
-            # What the start of the images takes counts as time of the first iteration.
-            if progress.method is None:
-                progress.seconds += start_seconds
-            elif hasattr(method, 'step'):
-                restore(method, progress.method, source or run.checkpoint_path)
+            method = begin_set(run, progress, neighbours, data, made, timed_build)
             condense_one(run, progress, method, data, pool, args)
             save_end(run, progress.exp, method)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
@@ -115,6 +107,28 @@ def total_matters(method_class, args: Arguments) -> str | None:
     if hasattr(method_class, 'total_matters'):
         return method_class.total_matters(args)
     return f'--method {args.method}' if 'Iteration' in keywords_of(method_class) else None
+
+
+def begin_set(
+    run: Run, progress: Progress, neighbours: Neighbours, data: Data, made: dict, timed_build
+):
+    """Return the method of the set that progress begins or continues, in the state it had there.
+
+    timed_build(exp) makes (method, seconds) of set number exp; made: {exp: those made already}.
+    """
+    # A shorter run may have the set, or the start of it.
+    source = None if progress.method else neighbours.take_over(progress)
+    if progress.given:
+        return GivenSet(data.device, *progress.given)
+    built = made.pop(progress.exp, None)
+    made.clear()  # else a GPU would hold two methods
+    method, seconds = built or timed_build(progress.exp)
+    # What the start of the images takes counts as time of the first iteration.
+    if progress.method is None:
+        progress.seconds += seconds
+    elif hasattr(method, 'step'):
+        restore(method, progress.method, source or run.checkpoint_path)
+    return method
 
 
 def condense_one(

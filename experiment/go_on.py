@@ -121,6 +121,8 @@ class Neighbours:
         """Return what the run in folder has of a set; raise UserError if that is of no use."""
         state = load_checkpoint(folder / 'checkpoint.pt')
         if state is None:
+            if any(folder.glob('res_*.pt')):
+                raise UserError('it has no checkpoint any more')
             return None
         progress, args = progress_of(state), state['args']
         check_within(folder / 'checkpoint.pt', progress, args)

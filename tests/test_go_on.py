@@ -211,6 +211,7 @@ ANEW = {
     'damaged end': ('', (3, 1, 3), 'cannot be read as a state'),
     'damaged log': ('', (3, 1, 3), 'log.jsonl is damaged'),
     'damaged checkpoint': ('', (3, 1, 3), 'cannot be read as a checkpoint'),
+    'no checkpoint': ('', (3, 1, 3), 'it has no checkpoint any more'),
     'other data': ('', (3, 1, 3), 'was made with data of the hash x'),
 }
 
@@ -223,6 +224,8 @@ def test_what_cannot_go_on_is_made_anew(case, at_once, clusters, tmp_path, capsy
     (folder,) = tmp_path.iterdir()
     if case == 'no end':
         (folder / 'end_exp0.pt').unlink()
+    elif case == 'no checkpoint':
+        (folder / 'checkpoint.pt').unlink()
     elif case == 'other data':
         state = torch.load(folder / 'checkpoint.pt')
         torch.save(state | {'args': state['args'] | {'data_hash': 'x'}}, folder / 'checkpoint.pt')
