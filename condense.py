@@ -65,6 +65,7 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
         while progress.exp < args.num_exp:
             method = begin_set(run, progress, neighbours, data, made, timed_build)
             condense_one(run, progress, method, data, pool, args)
+            # The method's state at the end stays, for a run of more iterations.
             save_end(run, progress.exp, method)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
             progress.sets.append([part.cpu().clone() for part in method.synset])
@@ -116,12 +117,13 @@ def begin_set(
 
     timed_build(exp) makes (method, seconds) of set number exp; made: {exp: those made already}.
     """
-    # A shorter run may have the set, or the start of it.
-    source = None if progress.method else neighbours.take_over(progress)
-    if progress.given:
-        return GivenSet(data.device, *progress.given)
+    # A shorter run may have the set, or the start of it. (Without a step the state is empty.)
+    source = neighbours.take_over(progress) if progress.method is None else None
     built = made.pop(progress.exp, None)
     made.clear()  # else a GPU would hold two methods
+    # Of a finished set nothing but networks is missing.
+    if progress.given:
+        return GivenSet(data.device, *progress.given)
     method, seconds = built or timed_build(progress.exp)
     # What the start of the images takes counts as time of the first iteration.
     if progress.method is None:

@@ -192,13 +192,15 @@ def test_an_unfinished_run_is_a_start_too(write, long, at_once, clusters, tmp_pa
     assert_at_once(at_once('DC', long), outcome(tmp_path, long))
 
 
-def test_kill_while_networks_are_added(at_once, clusters, tmp_path):
+@pytest.mark.parametrize('gone', [True, False])
+def test_kill_while_networks_are_added(gone, clusters, tmp_path):
     """The finished set is in the checkpoint: its neighbour may be gone by then."""
     script, line = CASES['DC']
     line += ' --eval_every 0'
     script.main(words(line, tmp_path, (3, 2, 1), clusters))
     killed(words(line, tmp_path, (3, 2, 3), clusters), 3)
-    shutil.rmtree(next(tmp_path.glob('*num_eval=1*')))
+    if gone:
+        shutil.rmtree(next(tmp_path.glob('*num_eval=1*')))
     script.main(words(line, tmp_path, (3, 2, 3), clusters))
     script.main(words(line, tmp_path / 'once', (3, 2, 3), clusters))
     shutil.move(tmp_path / 'once', other := tmp_path.with_name(f'{tmp_path.name}_once'))
