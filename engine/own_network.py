@@ -41,8 +41,10 @@ def own_network(text: str) -> str:
     place, _, name = text.rpartition(':')
     if text.endswith('.py'):
         raise UserError(f'--model {text} names no builder: type {text}:builder')
-    if not place.endswith('.py'):
+    if not place:
         return text
+    if not place.endswith('.py'):
+        raise UserError(f'--model {text}: a network of your own is path/to/file.py:builder')
     check_file(Path(place), 'file of a network')
     source = Path(place).read_bytes()
     module = types.ModuleType(Path(place).stem)

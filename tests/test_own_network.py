@@ -222,7 +222,11 @@ def test_dropout_at_rate_0_is_fine(own):
 
 @pytest.mark.parametrize(
     ('text', 'message'),
-    [('nowhere/own.py:builder', 'no such file of a network'), ('own.py', 'names no builder')],
+    [
+        ('nowhere/own.py:builder', 'no such file of a network'),
+        ('own.py', 'names no builder'),
+        ('own:builder', 'is path/to/file.py:builder'),
+    ],
 )
 def test_a_typed_place_that_is_none(text, message):
     with pytest.raises(UserError, match=message):
