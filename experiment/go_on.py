@@ -6,6 +6,7 @@ if it had been made at once, bit for bit on the CPU. Only intermediate evaluatio
 keep the networks that they had: their sets are gone.
 """
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -56,8 +57,12 @@ def save_end(run: Run, exp: int, method) -> None:
     """Keep the state at the end of set number exp, for a run of more iterations."""
     if ranks.leads() and hasattr(method, 'step'):
         run.check_own()
-        state = {'args': run.args, 'iteration': run.args['Iteration']}
-        save_tensors(end_path(run.folder, exp), state | {'method': method.state_dict()})
+        _write_end(run, exp, method.state_dict())
+
+
+def _write_end(run: Run, exp: int, state: dict) -> None:
+    content = {'args': run.args, 'iteration': run.args['Iteration'], 'method': state}
+    save_tensors(end_path(run.folder, exp), content)
 
 
 class GivenSet:
@@ -125,6 +130,8 @@ class Neighbours:
                 raise UserError('it has no checkpoint any more')
             return None
         progress, args = progress_of(state), state['args']
+        if not all(count(args.get(name, 0)) for name in LENGTHS):
+            raise UserError('its arguments are damaged')
         check_within(folder / 'checkpoint.pt', progress, args)
         if any(args.get(name, 0) > self.run.args.get(name, 0) for name in LENGTHS):
             return None
@@ -163,10 +170,12 @@ class Neighbours:
         for path in start.folder.glob(f'vis_*_exp{exp}_iter*.png'):
             if path.stem.rpartition('iter')[2] in map(str, kept):
                 write_atomic(self.run.folder / path.name, path.read_bytes())
-        end = end_path(start.folder, exp)
-        if start.given and end.exists():
-            state = load_tensors(end, 'state')
-            save_tensors(end_path(self.run.folder, exp), state | {'args': self.run.args})
+        # So that a longer run may go on from this one, too; nothing here needs it.
+        state = None
+        with contextlib.suppress(UserError):
+            state = start.given and _state_at_end(start.folder, exp, self.run.args)
+        if state:
+            _write_end(self.run, exp, state)
 
     def _say(self, line):
         if line not in self.said:
@@ -197,7 +206,8 @@ def _state_at_end(folder: Path, exp: int, args: dict) -> dict:
     if not path.exists():
         raise UserError('the state at the end of its sets was not kept')
     end = check(path, 'state at the end of a set', load_tensors(path, 'state'), END)
-    if end['iteration'] != args['Iteration'] or difference(end['args'], args):
+    other = difference(_without_lengths(end['args']), _without_lengths(args))
+    if other or end['iteration'] != args.get('Iteration'):
         raise UserError(f'{path} is of another run')
     return end['method']
 

@@ -214,7 +214,16 @@ ANEW = {
     'damaged log': ('', (3, 1, 3), 'log.jsonl is damaged'),
     'damaged checkpoint': ('', (3, 1, 3), 'cannot be read as a checkpoint'),
     'no checkpoint': ('', (3, 1, 3), 'it has no checkpoint any more'),
+    'words for numbers': ('', (3, 1, 3), 'its arguments are damaged'),
+    'end of another run': ('', (3, 1, 3), 'end_exp0.pt is of another run'),
     'other data': ('', (3, 1, 3), 'was made with data of the hash x'),
+}
+
+
+CHANGES = {
+    'words for numbers': ('checkpoint.pt', {'num_exp': 'x'}),
+    'end of another run': ('end_exp0.pt', {'lr_img': 7.0}),
+    'other data': ('checkpoint.pt', {'data_hash': 'x'}),
 }
 
 
@@ -228,9 +237,10 @@ def test_what_cannot_go_on_is_made_anew(case, at_once, clusters, tmp_path, capsy
         (folder / 'end_exp0.pt').unlink()
     elif case == 'no checkpoint':
         (folder / 'checkpoint.pt').unlink()
-    elif case == 'other data':
-        state = torch.load(folder / 'checkpoint.pt')
-        torch.save(state | {'args': state['args'] | {'data_hash': 'x'}}, folder / 'checkpoint.pt')
+    elif case in CHANGES:
+        name, change = CHANGES[case]
+        state = torch.load(folder / name)
+        torch.save(state | {'args': state['args'] | change}, folder / name)
     elif case.startswith('damaged'):
         name = {'end': 'end_exp0.pt', 'log': 'log.jsonl', 'checkpoint': 'checkpoint.pt'}
         path = folder / name[case.split()[1]]
