@@ -62,7 +62,7 @@ class Flag:
 
     kind: one of KINDS; default: a value, or a function of other flags whose docstring is its help;
     type, choices, metavar, nargs, const: as in argparse; optional: None is a value, and the
-    default; load: makes a choice of a typed word first, never of a word in a file; column: the
+    default; load: reads a typed word in place of type, which reads words in files; column: the
     summary of runs has a column of its own for it; short: its name in figures; label: what a run's
     label says before another value than the default.
     """
@@ -92,13 +92,14 @@ FLAGS = {
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),
     'model': Flag('experiment', f'{", ".join(NETWORKS)}; or path/to/file.py:builder, your own '
                   '(docs/own_network.md)', 'ConvNet', choices=NETWORKS, metavar='NAME', column=True,
-                  load=own_network),
+                  load=lambda text: own_network(word(text))),
     'ipc': Flag('experiment', 'images per class', 1, several, column=True),
     'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
     'outer_loop': Flag('experiment', 'image updates an iteration; auto: as many as images per '
-                       'class, at most 50', type=or_auto(several)),
+                       'class, at most 50', type=several, load=or_auto(several)),
     'inner_loop': Flag('experiment', 'network epochs after each of them; auto: on the line '
-                       'between the presets for fewer and for more images', type=or_auto(loops)),
+                       'between the presets for fewer and for more images', type=loops,
+                       load=or_auto(loops)),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),
