@@ -19,10 +19,11 @@ from evaluation.protocol import check_pool, eval_pool
 from experiment.arguments import Arguments, flags_of, num_images
 from experiment.checkpoint import restore
 from experiment.compiling import settle_compile
+from experiment.go_on import GivenSet, Neighbours, save_end
 from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
 from experiment.run import Run
-from experiment.shelf import spelled
+from experiment.shelf import keywords_of, spelled
 from experiment.tensorboard import summary_writer
 from processes import ranks
 from storage.files import check_writable
@@ -45,9 +46,13 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
     try_everything(method_class, data, make_sampler, args, pool)
     sampler = make_sampler(data, args)
     args = settle_compile(args, data, pool, getattr(method_class, 'EPOCHS_ON_ALL', 0))
-    started = time.monotonic()
-    method, start_seconds = build(method_class, data, sampler, args, 0), time.monotonic() - started
 
+    def timed_build(exp):
+        started = time.monotonic()
+        method = build(method_class, data, sampler, args, exp)
+        return method, time.monotonic() - started
+
+    made = {0: timed_build(0)}
     with Run(args, data) as run:
         saved = run.resume()
         run.describe(args, data.device)
@@ -56,17 +61,12 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
             print(f'continuing from set {saved.exp}, iteration {saved.iteration}')
         # One set after the other: each draws from random streams of its own.
         progress = saved or Progress()
+        neighbours = Neighbours(run, total_matters(method_class, args))
         while progress.exp < args.num_exp:
-            if progress.exp:
-                started = time.monotonic()
-                method = build(method_class, data, sampler, args, progress.exp)
-                start_seconds = time.monotonic() - started
-            # What the start of the images takes counts as time of the first iteration.
-            if progress.method is None:
-                progress.seconds += start_seconds
-            elif hasattr(method, 'step'):
-                restore(method, progress.method, run.checkpoint_path)
+            method = begin_set(run, progress, neighbours, data, made, timed_build)
             condense_one(run, progress, method, data, pool, args)
+            # The method's state at the end stays, for a run of more iterations.
+            save_end(run, progress.exp, method)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
             progress.sets.append([part.cpu().clone() for part in method.synset])
             if vars(args).get('factor', 1) > 1:
@@ -98,6 +98,39 @@ def build(method_class, data: Data, sampler, args: Arguments, exp: int):
     # The stream does not know the method: two methods of one seed begin from the same images.
     rng = Rng(data.device, args.seed, exp, 'condense')
     return method_class(data, sampler, rng=rng, **flags_of(method_class, args))
+
+
+def total_matters(method_class, args: Arguments) -> str | None:
+    """Return what makes the number of all iterations matter from the first on, None if nothing.
+
+    A method that takes it as a keyword, and does not say more, uses it.
+    """
+    if hasattr(method_class, 'total_matters'):
+        return method_class.total_matters(args)
+    return f'--method {args.method}' if 'Iteration' in keywords_of(method_class) else None
+
+
+def begin_set(
+    run: Run, progress: Progress, neighbours: Neighbours, data: Data, made: dict, timed_build
+):
+    """Return the method of the set that progress begins or continues, in the state it had there.
+
+    timed_build(exp) makes (method, seconds) of set number exp; made: {exp: those made already}.
+    """
+    # A shorter run may have the set, or the start of it. (Without a step the state is empty.)
+    source = neighbours.take_over(progress) if progress.method is None else None
+    built = made.pop(progress.exp, None)
+    made.clear()  # else a GPU would hold two methods
+    # Of a finished set nothing but networks is missing.
+    if progress.given:
+        return GivenSet(data.device, *progress.given)
+    method, seconds = built or timed_build(progress.exp)
+    # What the start of the images takes counts as time of the first iteration.
+    if progress.method is None:
+        progress.seconds += seconds
+    elif hasattr(method, 'step'):
+        restore(method, progress.method, source or run.checkpoint_path)
+    return method
 
 
 def condense_one(

@@ -26,6 +26,7 @@ from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, rea
 from experiment.arguments import Arguments, parse, run_name
 from experiment.compiling import settle_compile
 from experiment.flags import EVERY_RUN, FLAGS, Parser
+from experiment.go_on import Neighbours
 from experiment.layouts import content_hash
 from experiment.progress import Progress
 from experiment.result import (
@@ -149,10 +150,12 @@ def evaluate_sets(sets: list, args: Arguments, stored: list, data: Data) -> Path
     pool = eval_pool(args.eval_mode, args.model)
     args = settle_compile(args, data, pool)
     with Run(args, data) as run:
-        progress = run.resume() or Progress()
+        progress, neighbours = run.resume() or Progress(), Neighbours(run)
         run.describe(args, data.device)
         print_plan(run, args, data, pool)
         while progress.exp < len(sets):
+            if not progress.accs:
+                neighbours.take_over(progress)
             synset = sets[progress.exp]
             evaluate(run, progress, synset, data, pool, args, lambda: run.checkpoint(progress))
             keys = ('exp', 'iteration', 'accs', 'evaluate_seconds')

@@ -25,7 +25,7 @@ class Network(nn.Module):
 
     def __init__(self, features: nn.Module, num_features: int, num_classes: int):
         super().__init__()
-        self.features = features
+        self.features, self.embed_size = features, num_features
         self.classifier = nn.Linear(num_features, num_classes)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
@@ -260,9 +260,18 @@ NETWORKS = {
 }
 
 
+BATCHNORMS = nn.BatchNorm1d, nn.BatchNorm2d
+PLAIN_NORMS = nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm
+
+
 def has_batchnorm(net: nn.Module) -> bool:
     """Tell whether the network looks at the other images of a batch."""
-    return any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    return any(isinstance(module, BATCHNORMS) for module in net.modules())
+
+
+def is_drawn(module: nn.Module) -> bool:
+    """Tell whether redraw() knows how to draw the module's own weights."""
+    return isinstance(module, (nn.Conv2d, nn.Linear)) or hasattr(module, 'reset_parameters')
 
 
 @torch.no_grad()
@@ -270,7 +279,8 @@ def redraw(net: nn.Module, generator: torch.Generator) -> None:
     """Write fresh random weights into the tensors of `net`, with PyTorch's default distributions.
 
     Convolutions and linear layers: weight and bias uniform in ±1/sqrt(fan-in). Norm layers: scale
-    1, shift 0, running statistics cleared. `generator` is on the device of `net`.
+    1, shift 0, running statistics cleared. Other modules, of a user's network, draw as they do
+    themselves. `generator` is on the device of `net`.
     """
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -278,8 +288,15 @@ def redraw(net: nn.Module, generator: torch.Generator) -> None:
             module.weight.uniform_(-bound, bound, generator=generator)
             if module.bias is not None:
                 module.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)):
+        elif isinstance(module, PLAIN_NORMS):
             module.reset_parameters()
+        elif hasattr(module, 'reset_parameters'):
+            # It draws from the global generator: seeded by ours, and left as it was.
+            device = generator.device
+            seed = int(torch.randint(2**31, (), generator=generator, device=device))
+            with torch.random.fork_rng([device] if device.type == 'cuda' else ()):
+                torch.manual_seed(seed)
+                module.reset_parameters()
 
 
 def make_network(
@@ -300,6 +317,8 @@ def make_network(
     generator = generator or torch.Generator().manual_seed(0)
     with torch.device('meta'):  # no memory, and no draw from the global generator
         net = NETWORKS[name](channel, num_classes, im_size)
-    net.to_empty(device=generator.device)
+    # A user's network is whole already: it may have constants beside its weights.
+    whole = not any(param.is_meta for param in net.parameters())
+    net = net.to(generator.device) if whole else net.to_empty(device=generator.device)
     redraw(net, generator)
     return net

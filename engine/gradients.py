@@ -214,7 +214,7 @@ class Embeddings:
 
     def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
         """Return the mean embedding (K, D) of the images (N, C, H, W) of each class."""
-        features = self._shared(self.feature_pass, (self.net.classifier.in_features,), images)
+        features = self._shared(self.feature_pass, (self.net.embed_size,), images)
         # Sum and count by class: one pass, however many classes there are.
         sums, counts = (features.new_zeros(num_classes, size) for size in (features.shape[1], 1))
         sums.index_add_(0, labels, features)

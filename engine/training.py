@@ -11,6 +11,7 @@ from torch import nn
 from dataset.data import Data
 from engine.gradients import choose, loss, predict
 from engine.graphs import replayed
+from networks import BATCHNORMS
 from storage.kinds import fault, numeric
 from utils import Rng
 
@@ -56,7 +57,7 @@ def freeze_batchnorm(net: torch.nn.Module, images: torch.Tensor) -> None:
     with torch.no_grad():
         net(images)
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, BATCHNORMS):
             module.eval()
 
 

@@ -9,6 +9,7 @@ epoch: docs/protocol.md.
 from dataset.data import Data
 from dataset.readers import DATASETS, dsa_strategy
 from engine.trial import check_network, last_batch
+from networks import NETWORKS
 
 POOLS = {
     'M': ('MLP', 'ConvNet', 'LeNet', 'AlexNet', 'VGG11', 'ResNet18'),
@@ -26,7 +27,8 @@ DC_AUGMENTATION = {'ConvNetBN': 'crop_noise'}
 def eval_pool(eval_mode: str, model: str) -> tuple[str, ...]:
     """Return the evaluation networks; in mode S batch norm becomes instance norm."""
     if eval_mode == 'S':
-        return (model.replace('BN', ''),)
+        plain = model.replace('BN', '')
+        return (plain if plain in NETWORKS else model,)  # a user's own has no other norm
     return POOLS.get(eval_mode, (model,))
 
 

@@ -21,7 +21,9 @@ from experiment.flags import (
 from experiment.shelf import (
     UNCLUSTERED,
     Shelf,
+    automatic,
     clustered_draws,
+    fits,
     keywords_of,
     own_flags,
     recipe_settings,
@@ -87,6 +89,7 @@ def condensing_parser(doc: str, shelf: Shelf) -> Parser:
     }
     # A sampler's flag has one default; which draw is the default depends on the script.
     defaults['draw'] = 'uniform for main.py, cluster for main_BS.py'
+    defaults['recipe'] = f'none; {"; ".join(fits(name, shelf) for name in shelf.recipes)}'
     return Parser(doc, names, choices, defaults)
 
 
@@ -105,6 +108,7 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     defaults = getattr(shelf.methods[method], 'DEFAULTS', {}) | {'draw': plain_draw}
     names = taken_flags(shelf, method, drawn)
     filled = recipe_settings(typed, shelf, method) | typed
+    filled |= automatic(typed, shelf, method)
     values = derived(names, filled | {'method': method, 'draw': drawn}, defaults)
     _refuse_pointless(typed, values)
     # The protocol that fits the method anyway makes no other run.

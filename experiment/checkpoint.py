@@ -34,6 +34,7 @@ PROGRESS = {
     'stored': [image_set],
     'accs_all_exps': {str: [share]},
     'method?': {str: anything},
+    'given?': [image_set],
 }
 KIND = {'format': count, 'args': {str: plain}, 'log_bytes': count, 'progress': PROGRESS}
 assert {name.removesuffix('?') for name in PROGRESS} == {part.name for part in fields(Progress)}
@@ -58,7 +59,14 @@ def progress_of(state: dict) -> Progress:
 
 
 def check_same(path: Path, stored: dict, args: dict) -> None:
-    """Raise UserError unless the arguments stored in path are args.
+    """Raise UserError unless the arguments stored in path are args."""
+    other = difference(stored, args)
+    if other:
+        raise UserError(f'{path} {other}; choose another --save_path')
+
+
+def difference(stored: dict, args: dict) -> str | None:
+    """Return how the stored arguments differ from args, None if they do not.
 
     Data sets and sets to evaluate count by their content, not their path. data_hash stands for the
     data, and the hash of a set is in the run's name.
@@ -72,10 +80,8 @@ def check_same(path: Path, stored: dict, args: dict) -> None:
         )
         if old != new:
             name = names.get(key, f'--{key}')
-            raise UserError(
-                f'{path} was made with {name} {old}, this command has {name} {new}; '
-                'choose another --save_path'
-            )
+            return f'was made with {name} {old}, this command has {name} {new}'
+    return None
 
 
 def check_within(path: Path, progress: Progress, args: dict) -> None:

@@ -13,9 +13,11 @@ import torch
 
 from dataset.readers import DATASETS, dsa_strategy
 from engine.device import fast_precision
+from engine.own_network import own_network
 from experiment.values import (
     loops,
     natural,
+    or_auto,
     pixels,
     positive,
     rate,
@@ -60,8 +62,9 @@ class Flag:
 
     kind: one of KINDS; default: a value, or a function of other flags whose docstring is its help;
     type, choices, metavar, nargs, const: as in argparse; optional: None is a value, and the
-    default; column: the summary of runs has a column of its own for it; short: its name in figures;
-    label: what a run's label says before another value than the default.
+    default; load: reads a typed word in place of type, which reads words in files; column: the
+    summary of runs has a column of its own for it; short: its name in figures; label: what a run's
+    label says before another value than the default.
     """
 
     kind: str
@@ -73,12 +76,11 @@ class Flag:
     nargs: str | None = None
     const: object = None
     optional: bool = False
+    load: Callable | None = None
     column: bool = False
     short: str = ''
     label: str = ''
 
-
-_NETWORK = {'choices': NETWORKS, 'metavar': 'NAME'}
 
 FLAGS = {
     # which images
@@ -91,11 +93,16 @@ FLAGS = {
     'zca': Flag('data', 'whiten the images by ZCA with regularisation 0.1', False, bool),
     # the experiment
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),
-    'model': Flag('experiment', ', '.join(NETWORKS), 'ConvNet', column=True, **_NETWORK),
+    'model': Flag('experiment', f'{", ".join(NETWORKS)}; or path/to/file.py:builder, your own '
+                  '(docs/own_network.md)', 'ConvNet', choices=NETWORKS, metavar='NAME', column=True,
+                  load=lambda text: own_network(word(text))),
     'ipc': Flag('experiment', 'images per class', 1, several, column=True),
     'Iteration': Flag('experiment', 'outer iterations', 1000, natural, column=True),
-    'outer_loop': Flag('experiment', 'image updates an iteration', type=several),
-    'inner_loop': Flag('experiment', 'network epochs after each of them', type=loops),
+    'outer_loop': Flag('experiment', 'image updates an iteration; auto: as many as images per '
+                       'class, at most 50', type=several, load=or_auto(several)),
+    'inner_loop': Flag('experiment', 'network epochs after each of them; auto: on the line '
+                       'between the presets for fewer and for more images', type=loops,
+                       load=or_auto(loops)),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),
@@ -239,6 +246,6 @@ def _add(group, name, choices, text, many):
         options['action'] = 'store_true' if off else argparse.BooleanOptionalAction
     else:
         metavar = flag.metavar or (name.upper() if flag.choices is None else None)
-        options |= {'type': flag.type, 'choices': choices, 'metavar': metavar}
+        options |= {'type': flag.load or flag.type, 'choices': choices, 'metavar': metavar}
         options |= {'nargs': many or flag.nargs, 'const': flag.const}
     group.add_argument(f'--{name}', **options)

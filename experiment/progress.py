@@ -10,7 +10,8 @@ class Progress:
     exp: the set that is being made; iteration: how many of its iterations are done; seconds: spent
     on the next one so far; evaluated: whether the set was, after them; accs: {network: accuracies}
     of this evaluation so far; sets, stored, accs_all_exps: of all finished sets (stored: what
-    tiles are decoded from); method: state within a set.
+    tiles are decoded from); method: state within a set; given: in its place, a finished set of
+    another run, which only needs networks: [set], or [set, stored].
     """
 
     exp: int = 0
@@ -23,6 +24,7 @@ class Progress:
     stored: list = field(default_factory=list)
     accs_all_exps: dict[str, list[float]] = field(default_factory=dict)
     method: dict | None = None
+    given: list | None = None
 
     def next_iteration(self) -> None:
         """Count an iteration as done: what was evaluated is the set before it."""
@@ -34,4 +36,5 @@ class Progress:
         for model, values in self.accs.items():
             self.accs_all_exps.setdefault(model, []).extend(values)
         self.exp, self.iteration, self.seconds, self.method = self.exp + 1, 0, 0.0, None
+        self.given = None
         self.evaluated, self.accs, self.evaluate_seconds = False, {}, 0.0

@@ -1,5 +1,7 @@
 """A run's folder results/<run name>/: args.json, log.jsonl, checkpoint.pt, pictures, the result.
 
+Beside them end_exp<n>.pt keeps the method at the end of a set, for a longer run (go_on.py).
+
 Every file is written beside its target and renamed: a kill at any moment leaves the old or the new
 one. On resume the log is cut back to the checkpoint, so a resumed run leaves the log of an
 uninterrupted one.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from experiment.flags import EVERY_RUN, FLAGS
+from experiment.values import AUTO
 from utils import UserError
 
 UNCLUSTERED = 'uniform', 'equal'  # draws from a whole class
@@ -82,8 +83,31 @@ def recipe_settings(typed: dict, shelf: Shelf, method: str) -> dict:
         raise UserError(f'--recipe {recipe} is none for --method {method}; it is for {names}')
     if ipc not in by_ipc and None not in by_ipc:
         ipcs = ', '.join(map(str, by_ipc))
-        raise UserError(f'--recipe {recipe} has no settings for --ipc {ipc}; it has for {ipcs}')
+        raise UserError(
+            f'--recipe {recipe} has no settings for --ipc {ipc}; it has for {ipcs}: '
+            'use one of these, or type the flags'
+        )
     return by_ipc.get(ipc, by_ipc.get(None))
+
+
+def fits(recipe: str, shelf: Shelf) -> str:
+    """Return what a recipe is for, as help says it: 'fast for ipc 1'."""
+    ipcs = {str(ipc) for by_ipc in shelf.recipes[recipe].values() for ipc in by_ipc}
+    numbers = 'every ipc' if 'None' in ipcs else f'ipc {", ".join(sorted(ipcs, key=int))}'
+    return f'{recipe} for {numbers}'
+
+
+def automatic(typed: dict, shelf: Shelf, method: str) -> dict:
+    """Return {flag: the function that derives it} of the loops that were typed as auto.
+
+    Raises UserError for a method that derives none.
+    """
+    names = [name for name in ('outer_loop', 'inner_loop') if typed.get(name) == AUTO]
+    known = getattr(shelf.methods[method], 'AUTO', {})
+    for name in names:
+        if name not in known:
+            raise UserError(f'--{name} {AUTO}: --method {method} has no rule for it; type a number')
+    return {name: known[name] for name in names}
 
 
 def clustered_draws(shelf: Shelf) -> list[str]:

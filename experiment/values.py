@@ -6,6 +6,7 @@ from pathlib import Path
 # float32 ends above it: what is larger cannot be multiplied with a tensor.
 MOST_RATE = 3.4e38
 MOST = 2**31 - 1
+AUTO = 'auto'
 
 
 def number(kind: type, low: float, high: float, ends: str = '[]'):
@@ -34,6 +35,11 @@ positive, natural = number(int, 1, MOST), number(int, 0, MOST)
 several, loops = number(int, 1, 100_000), number(int, 0, 100_000)
 pixels = number(int, 1, 1024)
 rate, share = number(float, 0, MOST_RATE, '(]'), number(float, 0, 1, '[)')
+
+
+def or_auto(convert):
+    """Return an argparse type: the word auto, or what convert makes of a word."""
+    return lambda text: text if text == AUTO else convert(text)
 
 
 def word(text: str) -> str:

@@ -2,9 +2,11 @@
 
 A method is built from (data, sampler, *, keywords named like flags, rng) and has .synset. If it has
 .step(pause), .state_dict() and .load_state_dict(), it is iterated and resumed. DEFAULTS holds its
-own defaults: values, or functions of the other flags whose docstring is their help. EPOCHS_ON_ALL:
-epochs that it trains a network on all images first, which --compile auto counts as work. A static
-check(data, args), if any, tries its network at the sizes that will occur (engine/trial.py).
+own defaults: values, or functions of the other flags whose docstring is their help. AUTO holds such
+functions for loops typed as auto. EPOCHS_ON_ALL: epochs that it trains a network on all images
+first, which --compile auto counts as work. A static check(data, args), if any, tries its network at
+the sizes that will occur (engine/trial.py). A static total_matters(args) says which flag, if any,
+makes every iteration depend on their number; without it, the keyword Iteration does.
 """
 
 from experiment.shelf import Shelf

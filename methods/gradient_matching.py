@@ -16,10 +16,16 @@ from experiment.flags import published_strategy
 from methods.distance import Derivative, reduced_distance
 from methods.initial import initial_images, initial_labels
 from methods.inner_loop import InnerLoop, check_inner_loop
-from methods.levels import centred_directions, level_of_step, summed_directions, weight_of
+from methods.levels import (
+    centred_directions,
+    level_of_step,
+    summed_directions,
+    total_matters,
+    weight_of,
+)
 from methods.parameterisation import Tiles
 from methods.passes import Passes, PassGradients
-from methods.presets import preset_inner_loop, preset_outer_loop, usual_lr_img, usual_quantile
+from methods.presets import AUTO_LOOPS, DEFAULTS
 from methods.sampling import UniformSampler
 from methods.step_log import StepLog
 from networks import has_batchnorm, make_network, redraw
@@ -35,15 +41,10 @@ class GradientMatching:
     fit.
     """
 
-    DEFAULTS = {
-        'outer_loop': preset_outer_loop,
-        'inner_loop': preset_inner_loop,
-        'lr_img': usual_lr_img,
-        'mask_quantile': usual_quantile,
-    }
+    DEFAULTS, AUTO = DEFAULTS, AUTO_LOOPS
     BATCHNORM_IMAGES = 16  # real images per class for the statistics
     COUNTERS = 'iteration', 'outer', 'num_real', 'inner_epochs'
-    check = staticmethod(check_inner_loop)
+    check, total_matters = staticmethod(check_inner_loop), staticmethod(total_matters)
 
     def __init__(
         self, data: Data, sampler, *, model: str, ipc: int, Iteration: int, outer_loop: int,

@@ -10,6 +10,8 @@ centred      each class for itself, less the mean over all classes on both sides
 
 import torch
 
+from experiment.arguments import Arguments
+
 LEVELS = ('intra', 'inter', 'both', 'interleaved', 'contrast', 'centred')
 # DCC: of 1000 iterations the first 250 warm up, and in a network the first 10 steps do.
 WARM_UP, WARM_UP_STEPS = 4, 10
@@ -28,6 +30,11 @@ def level_of_step(level: str, iteration: int, iterations: int, step: int) -> str
         warm = iteration >= iterations // WARM_UP or step >= WARM_UP_STEPS
         return 'inter' if warm else 'intra'
     return level
+
+
+def total_matters(args: Arguments) -> str | None:
+    """Return the flag that makes an iteration depend on how many there will be, None if none."""
+    return '--level contrast' if args.level == 'contrast' else None
 
 
 def weight_of(level: str, num_classes: int) -> int:

@@ -9,10 +9,25 @@ from utils import UserError
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
 
+def loops_between(ipc: int) -> tuple[int, int]:
+    """Return (outer loop, inner loop) of any number of images per class, from the presets around.
+
+    Outer loops are as many as images, at most 50. Inner loops lie on the line between the two
+    presets. So the epochs of a network, (outer - 1) x inner, grow from 0 at ipc 1 to 450 at 10.
+    """
+    ipc = min(ipc, max(LOOPS))
+    below, above = max(n for n in LOOPS if n <= ipc), min(n for n in LOOPS if n >= ipc)
+    share = (ipc - below) / max(1, above - below)
+    inner = LOOPS[below][1] + share * (LOOPS[above][1] - LOOPS[below][1])
+    return ipc, int(inner + 0.5)
+
+
 def _loops(flags: dict) -> tuple[int, int]:
     if flags['ipc'] not in LOOPS:
+        outer, inner = loops_between(flags['ipc'])
         raise UserError(
-            f'ipc {flags["ipc"]} has no preset loops; pass --outer_loop and --inner_loop, '
+            f'ipc {flags["ipc"]} has no preset loops; pass --outer_loop and --inner_loop '
+            f'(auto for both is {outer} and {inner}, from the presets around it), '
             f'or use one of {", ".join(map(str, LOOPS))}'
         )
     return LOOPS[flags['ipc']]
@@ -28,6 +43,16 @@ def preset_inner_loop(flags: dict) -> int:
     return _loops(flags)[1]
 
 
+def auto_outer_loop(flags: dict) -> int:
+    """as many as images per class, at most 50"""
+    return loops_between(flags['ipc'])[0]
+
+
+def auto_inner_loop(flags: dict) -> int:
+    """on the line between the presets for fewer and for more images per class"""
+    return loops_between(flags['ipc'])[1]
+
+
 def usual_lr_img(flags: dict) -> float:
     """0.1, with MLP 0.01"""
     return 0.01 if flags['model'] == 'MLP' else 0.1
@@ -36,3 +61,12 @@ def usual_lr_img(flags: dict) -> float:
 def usual_quantile(flags: dict) -> float | None:
     """0.9975 with --reduce mask"""
     return 0.9975 if flags['reduce'] == 'mask' else None
+
+
+DEFAULTS = {
+    'outer_loop': preset_outer_loop,
+    'inner_loop': preset_inner_loop,
+    'lr_img': usual_lr_img,
+    'mask_quantile': usual_quantile,
+}
+AUTO_LOOPS = {'outer_loop': auto_outer_loop, 'inner_loop': auto_inner_loop}

@@ -9,7 +9,7 @@ from experiment.arguments import Arguments, parse, parse_condensing
 from experiment.flags import FLAGS, KINDS, Parser
 from experiment.shelf import own_flags
 from methods import METHODS, SHELF
-from methods.presets import LOOPS
+from methods.presets import LOOPS, loops_between
 from utils import UserError
 
 
@@ -39,6 +39,20 @@ def test_loops_by_ipc(ipc):
     assert arguments(f'--ipc {ipc} --inner_loop 3').inner_loop == 3
     published = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     assert published == LOOPS
+
+
+def test_loops_between_the_presets():
+    """auto is the preset where there is one, else on the line between its neighbours."""
+    auto = '--outer_loop auto --inner_loop auto'
+    for ipc, loops in (LOOPS | {5: (5, 23), 15: (15, 38), 45: (45, 13), 100: (50, 10)}).items():
+        args = arguments(f'--ipc {ipc} {auto}')
+        assert (args.outer_loop, args.inner_loop) == loops
+        typed = arguments(f'--ipc {ipc} --outer_loop {loops[0]} --inner_loop {loops[1]}')
+        assert args.run_name == typed.run_name
+    # Both parts of the rule rise or fall all the way between two presets.
+    inner = [loops_between(ipc)[1] for ipc in range(1, 60)]
+    assert inner[:10] == sorted(inner[:10]) and inner[9:] == sorted(inner[9:], reverse=True)
+    assert [loops_between(ipc)[0] for ipc in range(1, 51)] == list(range(1, 51))
 
 
 def test_derived_values():
@@ -185,6 +199,11 @@ def test_scripts_without_methods_fill_the_table_s_defaults():
         ('--ipc -3', 'at least 1'),
         ('--ipc 15', 'no preset loops.*--outer_loop and --inner_loop.*1, 10, 20, 30, 40, 50'),
         ('--ipc 15 --outer_loop 3', 'no preset loops'),
+        ('--ipc 5', 'ipc 5 has no preset loops.*auto for both is 5 and 23'),
+        ('--ipc 5 --outer_loop auto', 'pass --outer_loop and --inner_loop'),
+        ('--method DD --inner_loop auto', '--inner_loop auto: --method DD has no rule for it'),
+        ('--method DM --inner_loop auto', '--inner_loop does nothing for --method DM'),
+        ('--outer_loop automatic', "'automatic' must be an integer"),
         ('--lr_img nan', 'must be a number above 0'),
         ('--lr_img 0', 'must be a number above 0'),
         ('--num_eval x', 'must be an integer'),
@@ -250,7 +269,7 @@ def test_every_recipe_holds_flags_of_its_methods_and_fits(digits):
     ('line', 'message'),
     [
         ('--method DM --recipe dcc', 'none for --method DM; it is for DC, DSA'),
-        ('--recipe dcc --ipc 7', 'no settings for --ipc 7; it has for 1, 10, 50'),
+        ('--recipe dcc --ipc 7', 'no settings for --ipc 7; it has for 1, 10, 50: use one'),
         ('--recipe quick', 'invalid choice'),
         ('--draw cluster --feature_net PCA --layer_idx 2', '--layer_idx does nothing with'),
     ],
