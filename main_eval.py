@@ -19,28 +19,21 @@ import torch
 from dataset.augment import DSA
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
-from evaluation.evaluate import evaluate, print_plan
+from evaluation.evaluate import evaluate_sets
 from evaluation.protocol import check_pool, eval_pool, strategy_of
-from evaluation.real import EPOCHS, RealImages, sample
+from evaluation.real import EPOCHS, RealImages
 from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
-from experiment.arguments import Arguments, parse, run_name
-from experiment.compiling import settle_compile
+from experiment.arguments import Arguments, command, parse, run_name
 from experiment.flags import EVERY_RUN, FLAGS, Parser
-from experiment.go_on import Neighbours
-from experiment.layouts import content_hash
-from experiment.progress import Progress
+from experiment.layouts import content_hash, labels_beside
 from experiment.result import (
     REAL,
-    is_finished,
     load_result,
-    report_finished,
-    result_of,
-    save_result,
 )
-from experiment.run import Run
 from experiment.values import place, word
 from methods import METHODS
 from methods.parameterisation import Tiles
+from networks import NETWORKS
 from processes import ranks
 from report.cross_architecture import NetworksTable
 from storage.files import check_writable
@@ -141,32 +134,26 @@ def is_evaluation(synset: str) -> bool:
     return True
 
 
-def evaluate_sets(sets: list, args: Arguments, stored: list, data: Data) -> Path:
-    """Evaluate every set in a run folder of its own, resumable; return the result file."""
-    result_path = result_of(args, Path(args.synset).stem, data)
-    if is_finished(result_path, data):
-        report_finished(result_path)
-        return result_path
-    pool = eval_pool(args.eval_mode, args.model)
-    args = settle_compile(args, data, pool)
-    with Run(args, data) as run:
-        progress, neighbours = run.resume() or Progress(), Neighbours(run)
-        run.describe(args, data.device)
-        print_plan(run, args, data, pool)
-        while progress.exp < len(sets):
-            if not progress.accs:
-                neighbours.take_over(progress)
-            synset = sets[progress.exp]
-            evaluate(run, progress, synset, data, pool, args, lambda: run.checkpoint(progress))
-            keys = ('exp', 'iteration', 'accs', 'evaluate_seconds')
-            run.log({key: getattr(progress, key) for key in keys})
-            progress.next_set()
-            run.checkpoint(progress)
-        progress.stored = [[part.cpu() for part in pair] for pair in stored]
-        kept = [sample(data)] if args.synset == 'full' else sets
-        progress.sets = [[part.cpu() for part in pair] for pair in kept]
-        save_result(run, result_path, data, progress)
-        return result_path
+def without_labels(synsets: list[str]) -> list[str]:
+    """Return the files without those that hold the labels of others among them."""
+    labels = {labels_beside(Path(synset)) for synset in synsets}
+    return [synset for synset in synsets if Path(synset) not in labels]
+
+
+def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
+    """Return the flags that were not typed and that the first file was made with, as words."""
+    files = [synset for synset in without_labels(synsets) if synset not in REAL]
+    args = load_result(Path(files[0]))['args'] if files else {}
+    made = args.get('made_by') or args
+    words = []
+    for flag in ('dataset', 'model', 'im_size', 'resize', 'zca'):
+        value = made.get(flag)
+        known = flag != 'model' or value in NETWORKS  # one's own has no name that can be typed
+        if 'data_hash' in args and value not in (None, False) and flag not in typed and known:
+            words += [f'--{flag}'] if value is True else [f'--{flag}', str(value)]
+    if words:
+        print('as the file was made:', *words)
+    return words
 
 
 def make_parser() -> Parser:
@@ -196,7 +183,7 @@ def check_flags(args: Arguments, typed: set[str]) -> None:
             'for random tiles use main.py --method random'
         )
     if args.csv:
-        check_writable(args.csv, '--csv')
+        check_writable(args.csv, '--csv', '.csv')
         if not args.csv.parent.is_dir():
             raise UserError(f'--csv {args.csv}: no such folder to write a file in')
 
@@ -219,11 +206,13 @@ def check_evaluation(sets: list, args: Arguments, data: Data, typed: set[str]) -
 def main(argv=None):
     """Evaluate the sets, and print and write their table."""
     parser = make_parser()
-    args, typed = parse(parser, argv), parser.typed(argv)
+    typed = parser.typed(argv)
+    args = parse(parser, argv + of_the_file(parser.parse_args(argv).synset, typed))
+    args = args.replaced(command=command(argv))
     check_flags(args, typed)
     device = set_up_device(args.device, args.precision)
     data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
-    synsets = [synset for synset in args.synset if not is_evaluation(synset)]
+    synsets = [synset for synset in without_labels(args.synset) if not is_evaluation(synset)]
     everything = [prepared(synset, data, args.replaced(csv=None)) for synset in synsets]
     for one in everything:  # mistakes show before any work
         check_evaluation(one.pairs, one.args, data, typed)

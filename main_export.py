@@ -5,7 +5,7 @@
     python main_export.py --out set.pt --synset results/<run>/res_*.pt      # for DD-Ranking
 
 main_eval.py --synset reads all three. A folder and an archive hold pixels 0 … 255, so values that
-no pixel has are clipped; it says how much. Tensors keep every value: DD-Ranking reads them.
+no pixel has are clipped; it says how much. Tensors keep every value; DD-Ranking reads them.
 """
 
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
@@ -27,67 +27,124 @@ from storage.files import check_writable, save_tensors, write_atomic
 from utils import UserError, script
 
 
-def pixels_of(images: torch.Tensor, mean, std) -> tuple[np.ndarray, float, float]:
-    """Return uint8 pixels (N, H, W, C) of images (N, C, H, W), and what clipping lost.
+def values_of(result: dict, exp: int, args) -> tuple[torch.Tensor, str]:
+    """Return images (N, C, H, W) of set number exp as pixels about 0 … 255, and how it has them.
 
-    The loss is the share of values beyond the pixels, and their mean distance from them in steps.
+    Whitened images are shown as they look.
     """
-    white = scale_of(images)
-    mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (mean, std))
-    values = images.float() * 255 / white if white else (images.float() * std + mean) * 255
+    images = result['data'][exp][0]
+    white = scale_of(images, result)
+    if 'viewable' in result:
+        return result['viewable'][exp] * 255, 'whitened'
+    if white:
+        return images.float() * (255 / white), f'pixels 0 … {white}'
+    mean, std = (torch.tensor(part).view(1, -1, 1, 1) for part in statistics_of(result, args))
+    if mean.shape[1] != images.shape[1]:
+        raise UserError(f'{args.synset} has {images.shape[1]} channels, {args.dataset} has not')
+    return (images.float() * std + mean) * 255, 'normalised'
+
+
+def statistics_of(result: dict, args) -> tuple:
+    """Return mean and std of the normalisation: of the file, else of the data set that is named."""
+    known = DATASETS.get(args.dataset or result['args'].get('dataset'))
+    if 'mean' in result and 'std' in result:
+        return result['mean'], result['std']
+    if known:
+        return known.mean, known.std
+    if args.dataset:
+        data = load_dataset(args.dataset, args.data_path, args.im_size)
+        return data.mean.flatten().tolist(), data.std.flatten().tolist()
+    raise UserError(
+        f'{args.synset} does not say how it was normalised; pass the --dataset that it is of'
+    )
+
+
+def names_of(result: dict, labels: torch.Tensor, args) -> list[str]:
+    """Return the names of the classes: of the file, of its known data set, or their numbers."""
+    known = DATASETS.get(args.dataset or result['args'].get('dataset'))
+    names = result.get('class_names') or (known.class_names if known else ())
+    most = int(labels.max())
+    return list(names) if len(names) > most else [str(c) for c in range(most + 1)]
+
+
+def clipped(values: torch.Tensor) -> tuple[np.ndarray, str]:
+    """Return values (N, C, H, W) as uint8 pixels (N, H, W, C), and what clipping lost."""
     kept = values.clamp(0, 255)
     lost = (values - kept).abs()
     beyond = lost > 0.5
     steps = float(lost[beyond].mean()) if beyond.any() else 0.0
-    pixels = kept.round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels, float(beyond.float().mean()), steps
+    text = (
+        f'{100 * float(beyond.float().mean()):.1f} % of the values are no pixels and were clipped, '
+        f'by {steps:.0f} of 255 steps on average'
+    )
+    return kept.round().byte().permute(0, 2, 3, 1).numpy(), text
 
 
 def write_pictures(folder: Path, pixels: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
     """Write one PNG an image to folder/<class>/<number>.png."""
     for c, name in enumerate(names):
-        own = folder / name.replace('/', '-')
-        own.mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(pixels[labels == c]):
             buffer = io.BytesIO()
             Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
                 buffer, 'png'
             )
-            write_atomic(own / f'{number}.png', buffer.getbuffer())
+            write_atomic(folder / name / f'{number}.png', buffer.getbuffer())
 
 
-def export(images, labels, mean, std, names: list[str], out: Path) -> None:
-    """Write images (N, C, H, W) and labels to out, class after class, and say what was written."""
+def export(result: dict, args) -> None:
+    """Write the set, class after class, and say what was written."""
+    out, (images, labels) = args.out, result['data'][args.exp]
     order = torch.sort(hard(labels), stable=True).indices
-    images, labels = images[order], labels[order]
+    values, stored = values_of(result, args.exp, args) if out.suffix != '.pt' else (images, '')
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == '.pt':
-        save_tensors(out, images.float())
-        save_tensors(labels_beside(out), labels)
-        white = scale_of(images)
-        scale = f'pixels 0 … {white}' if white else 'normalised'
-        print(f'{out}: {len(images)} images, {scale}; their labels: {labels_beside(out)}')
-        return
-    pixels, beyond, steps = pixels_of(images, mean, std)
-    classes = hard(labels).numpy()
-    if out.suffix == '.npz':
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, x_train=pixels, y_train=classes, class_names=np.array(names))
-        write_atomic(out, buffer.getbuffer())
+        save_tensors(labels_beside(out), labels[order])
+        save_tensors(out, images[order].float())
+        print(f'{out}: {len(images)} images as they are; their labels: {labels_beside(out)}')
     else:
-        write_pictures(out, pixels, classes, names)
-    print(
-        f'{out}: {len(pixels)} images of {len(names)} classes; {100 * beyond:.1f} % of the values '
-        f'are no pixels and were clipped, by {steps:.0f} of 255 steps on average'
-    )
-    if labels.ndim == 2:
-        print('the labels are soft; only the class of the largest is written')
+        names = names_of(result, hard(labels), args)
+        pixels, lost = clipped(values[order])
+        classes = hard(labels[order]).numpy()
+        if out.suffix == '.npz':
+            buffer = io.BytesIO()
+            np.savez_compressed(
+                buffer, x_train=pixels, y_train=classes, class_names=np.array(names)
+            )
+            write_atomic(out, buffer.getbuffer())
+        else:
+            check_folders(names)
+            write_pictures(out, pixels, classes, names)
+        print(f'{out}: {len(pixels)} images of {len(names)} classes; {lost}')
+        if stored == 'whitened':
+            print('they are what whitened images look like: only a .pt keeps the set itself')
+        if labels.ndim == 2:
+            print('the labels are soft; only the class of the largest is written')
+    print(f'evaluate it with main_eval.py {how_to_evaluate(result)}'.rstrip())
+
+
+def how_to_evaluate(result: dict) -> str:
+    """Return the flags of main_eval.py that an exported set no longer names itself."""
+    args = result['args']
+    flags = [f'--dataset {args["dataset"]}'] if args.get('dataset') else []
+    flags += ['--zca'] if args.get('zca') else []
+    augmented = args.get('dsa_strategy') not in (None, 'None') and args.get('protocol') != 'dc'
+    return ' '.join([*flags, *['--protocol dsa'] * augmented])
+
+
+def check_folders(names: list[str]) -> None:
+    """Raise UserError unless classes of these names can each have a folder."""
+    odd = [name for name in names if not name or name[0] == '.' or set(name) & set('/\\\0')]
+    if odd or len({*names}) < len(names):
+        raise UserError(
+            f'class names such as {(odd or names)[0]!r} cannot each name a folder; use --out x.npz'
+        )
 
 
 def make_parser() -> Parser:
     """Return the parser of this script's flags."""
     parser = Parser(__doc__)
-    parser.add_argument('--synset', required=True, type=Path, metavar='FILE', help='the set')
+    parser.add_argument('--synset', required=True, type=place, metavar='FILE', help='the set')
     parser.add_argument(
         '--out', required=True, type=place, help='folder, or file that ends in .npz or .pt'
     )
@@ -98,53 +155,33 @@ def make_parser() -> Parser:
     return parser
 
 
-def statistics_of(result: dict, args) -> tuple[list[float], list[float], list[str]]:
-    """Return mean, std and class names: of the file, else of the data set that is named."""
-    images, labels = result['data'][0]
-    known = DATASETS.get(args.dataset or result['args'].get('dataset'))
-    names = result.get('class_names') or (list(known.class_names) if known else [])
-    if scale_of(images) or 'zca' in result:
-        mean, std = [0.0] * images.shape[1], [1.0] * images.shape[1]  # pixels already
-    elif 'mean' in result and 'std' in result:
-        mean, std = result['mean'], result['std']
-    elif known:
-        mean, std = known.mean, known.std
-    elif args.dataset:
-        data = load_dataset(args.dataset, args.data_path, args.im_size)
-        mean, std = data.mean.flatten().tolist(), data.std.flatten().tolist()
-        names = names or list(data.class_names)
-    else:
-        raise UserError(
-            f'{args.synset} does not say how it was normalised; pass the --dataset that it is of'
-        )
-    if len(mean) != images.shape[1]:
-        raise UserError(f'{args.synset} has {images.shape[1]} channels, {args.dataset} {len(mean)}')
-    most = int(hard(labels).max()) + 1
-    return mean, std, names if len(names) >= most else [str(c) for c in range(most)]
-
-
-def check_out(out: Path) -> None:
+def check_out(out: Path, synset: Path) -> None:
     """Raise UserError unless out can be written: a file, or a folder that is new or empty."""
     if out.suffix in ('.npz', '.pt'):
-        return check_writable(out, '--out')
-    if out.is_dir() and any(out.iterdir()):
+        files = [out, labels_beside(out)] if out.suffix == '.pt' else [out]
+        for file in files:
+            check_writable(file, '--out')
+            if file.resolve() in (synset.resolve(), labels_beside(synset).resolve()):
+                raise UserError(f'--out {out} would replace {file}, which is the set itself')
+    elif out.is_dir() and any(out.iterdir()):
         raise UserError(f'--out {out} is a folder with content; name a new one, or .npz or .pt')
-    return check_writable(out / 'picture.png', '--out')
+    else:
+        check_writable(out / 'picture.png', '--out')
 
 
 @script
 def main(argv=None):
     """Write the set in the layout that --out asks for."""
     args = make_parser().parse_args(argv)
-    check_out(args.out)
+    check_out(args.out, args.synset)
     result = load_result(args.synset)
     if args.exp >= len(result['data']):
         raise UserError(f'--exp {args.exp}: {args.synset} has sets 0 … {len(result["data"]) - 1}')
-    images, labels = result['data'][args.exp]
-    if 'viewable' in result and args.out.suffix != '.pt':
-        images = result['viewable'][args.exp]
-        result = result | {'mean': [0.0] * images.shape[1], 'std': [1.0] * images.shape[1]}
-    export(images, labels, *statistics_of(result, args), args.out)
+    if result['data'][0][0].shape[1] not in (1, 3) and args.out.suffix != '.pt':
+        raise UserError(f'{args.synset}: its images are neither grey nor colour; use --out set.pt')
+    if args.dataset and ('mean' in result or 'zca' in result):
+        raise UserError(f'--dataset does nothing: {args.synset} says how it was normalised')
+    export(result, args)
 
 
 if __name__ == '__main__':

@@ -31,6 +31,7 @@ HEADER = (
 )  # fmt: skip
 DOCS = Path(__file__).parent / 'docs'
 PUBLISHED = DOCS / 'published.csv'
+RECORD = DOCS / 'summary.csv'  # every run behind the pages of this project
 LEFT_OUT = 'cannot be read, left out'
 
 
@@ -107,9 +108,6 @@ def make_parser() -> Parser:
 
 def check_flags(args, typed: set[str]) -> None:
     """Raise UserError for a page that cannot be written, and typed flags that do nothing."""
-    for flag in ('out', 'html'):
-        if getattr(args, flag):
-            check_writable(getattr(args, flag), f'--{flag}')
     if len(args.results) > 2:
         raise UserError(f'--results takes one folder, or two to compare, not {len(args.results)}')
     useless = [
@@ -120,6 +118,9 @@ def check_flags(args, typed: set[str]) -> None:
     for flags, holds, why in useless:
         if holds and flags:
             raise UserError(f'--{min(flags)} does nothing {why}: leave it out')
+    for flag in ('out', 'html'):
+        if getattr(args, flag):
+            check_writable(getattr(args, flag), f'--{flag}', '.md' if flag == 'out' else '.html')
 
 
 def compare(folders: list[Path]) -> None:
@@ -164,6 +165,9 @@ def report(args, readmes: dict[Path, str]) -> None:
     # What can be read is shown first: the summary may be damaged, or its folder read-only.
     print_runs(rows, unfinished, broken)
     everything = merge_rows(read_summary(folder / 'summary.csv'), rows)
+    own = everything
+    if any(path.resolve().parent in (DOCS, DOCS.parent) for path in (*readmes, args.out) if path):
+        everything = merge_rows(read_summary(RECORD), rows)  # the pages of this project
     if not rows + unfinished + broken + everything:
         raise UserError(f'{folder} holds no finished run')
     if everything and not rows:
@@ -173,7 +177,7 @@ def report(args, readmes: dict[Path, str]) -> None:
         # Only here: Matplotlib takes a second to load.
         from figures.page import page
 
-        text = page(folder, everything, rows, unfinished, broken)
+        text = page(folder, own, rows, unfinished, broken)
         write_atomic(args.html, text.encode('utf-8', 'backslashreplace'))
         print(args.html)
     for path, text in pages(args, readmes, everything).items():
@@ -181,7 +185,9 @@ def report(args, readmes: dict[Path, str]) -> None:
         print(path)
     # Who only looks at runs leaves their folder as it is.
     if not args.html or args.out or readmes:
-        write_summary(folder / 'summary.csv', everything)
+        write_summary(folder / 'summary.csv', own)
+        if everything is not own:
+            write_summary(RECORD, everything)
 
 
 @script

@@ -164,11 +164,12 @@ def _report(error: str) -> None:
     """Print the one line of a mistake."""
     # Of several processes that torchrun started, most meet the same mistake: the first says it.
     # The others wait, and are ended meanwhile, unless the mistake is theirs alone.
-    rank = int(os.environ.get('RANK', 0))
-    if rank:
+    rank = os.environ.get('RANK', '0')
+    if rank != '0':
         time.sleep(3)
     error = ' '.join(printable(error).split())
-    print('error:', f'rank {rank}: {error}' if rank else error, file=sys.stderr, flush=True)
+    error = error if rank == '0' else f'rank {rank}: {error}'
+    print('error:', error, file=sys.stderr, flush=True)
 
 
 def script(main):

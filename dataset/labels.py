@@ -62,7 +62,9 @@ def _of_rows(name, labels, faults):
 def _of_names(name, labels, faults):
     """Return the places of names in their sorted list, and the list."""
     words = {
-        key: np.char.decode(array, 'utf-8', 'replace') if array.dtype.kind == 'S' else array
+        key: np.char.decode(array, 'utf-8', 'backslashreplace')
+        if array.dtype.kind == 'S'
+        else array
         for key, array in labels.items()
     }
     names = np.unique(words['y_train'])

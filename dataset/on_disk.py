@@ -8,6 +8,7 @@ Each may also lie in a folder of the data set's name. The arrays equal those of 
 """
 
 import gzip
+import io
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -146,7 +147,10 @@ def _batch(file, where):
 def _from_tar(path, layout):
     """Return {file: batch}; nothing is unpacked on disk, and the archive is read once."""
     batches = {}
-    with tarfile.open(path) as archive:
+    # Read to its end: only there is the checksum.
+    with gzip.open(path) as file:
+        whole = io.BytesIO(file.read())
+    with tarfile.open(fileobj=whole) as archive:
         for member in archive:
             folder, _, file = member.name.removeprefix('./').partition('/')
             if folder == layout.folder and file in (*layout.train, *layout.test):

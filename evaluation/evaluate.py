@@ -4,6 +4,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -11,10 +12,14 @@ from tqdm import tqdm
 from dataset.augment import DC, DSA
 from dataset.data import Data
 from engine.training import test_accuracy, train_on_set
-from evaluation.protocol import protocol, strategy_of
+from evaluation.protocol import eval_pool, protocol, strategy_of
+from evaluation.real import sample
 from experiment.arguments import Arguments
+from experiment.compiling import settle_compile
 from experiment.flags import FLAGS, KINDS
+from experiment.go_on import Neighbours
 from experiment.progress import Progress
+from experiment.result import is_finished, report_finished, result_of, save_result
 from experiment.run import Run
 from networks import make_network
 from processes import ranks
@@ -127,3 +132,31 @@ def print_plan(run: Run, args: Arguments, data: Data, pool: tuple[str, ...]) -> 
         if text:
             print(textwrap.fill(f'{title:<12}{text}', 100, subsequent_indent=' ' * 12))
     print(f'{"folder":<12}{run.folder}')
+
+
+def evaluate_sets(sets: list, args: Arguments, stored: list, data: Data) -> Path:
+    """Evaluate every set in a run folder of its own, resumable; return the result file."""
+    result_path = result_of(args, Path(args.synset).stem, data)
+    if is_finished(result_path, data):
+        report_finished(result_path)
+        return result_path
+    pool = eval_pool(args.eval_mode, args.model)
+    args = settle_compile(args, data, pool)
+    with Run(args, data) as run:
+        progress, neighbours = run.resume() or Progress(), Neighbours(run)
+        run.describe(args, data.device)
+        print_plan(run, args, data, pool)
+        while progress.exp < len(sets):
+            if not progress.accs:
+                neighbours.take_over(progress)
+            synset = sets[progress.exp]
+            evaluate(run, progress, synset, data, pool, args, lambda: run.checkpoint(progress))
+            keys = ('exp', 'iteration', 'accs', 'evaluate_seconds')
+            run.log({key: getattr(progress, key) for key in keys})
+            progress.next_set()
+            run.checkpoint(progress)
+        progress.stored = [[part.cpu() for part in pair] for pair in stored]
+        kept = [sample(data)] if args.synset == 'full' else sets
+        progress.sets = [[part.cpu() for part in pair] for pair in kept]
+        save_result(run, result_path, data, progress)
+        return result_path

@@ -44,7 +44,11 @@ def read_sets(path: Path, data: Data, most: int | None = None) -> Sets:
     """
     result = load_result(path)
     made_by, stored = result['args'], result.get('stored', [])[:most]
-    sets = Sets(path, [], made_by, stored, made_by.get('factor') or result.get('factor') or 1)
+    # Only our files hold tiles decoded, with what they are decoded from beside them.
+    factor = (made_by.get('factor') or result.get('factor') or 1) if stored else 1
+    sets = Sets(path, [], made_by, stored, factor)
+    if not stored and (made_by.get('factor') or 1) > 1:
+        sets.notes.append(f'made with factor {made_by["factor"]}: add --factor for packed tiles')
     check_source(path, made_by, data, sets.notes)
     names = result.get('class_names')
     for images, labels in result['data'][:most]:
@@ -68,7 +72,7 @@ def read_sets(path: Path, data: Data, most: int | None = None) -> Sets:
 def check_source(path: Path, made_by: dict, data: Data, notes: list[str]) -> None:
     """Raise UserError if the set was condensed from other data."""
     source, known = made_by.get('dataset'), data.name in DATASETS
-    if source and name_of(source) != data.name:
+    if source and name_of(source).casefold() != data.name.casefold():
         raise UserError(f'{path} was condensed from {source}; pass --dataset {source}')
     whitened = bool(made_by.get('zca'))
     if made_by and whitened != bool(data.whitening):
@@ -97,7 +101,7 @@ def check_shape(path: Path, images: torch.Tensor, labels: torch.Tensor, data: Da
 def scaled(images: torch.Tensor, result: dict, data: Data) -> tuple[torch.Tensor, str]:
     """Return images normalised as the data, and how their numbers were read."""
     mean, std = data.mean.cpu(), data.std.cpu()
-    white = scale_of(images)
+    white = scale_of(images, result)
     if data.whitening:
         if not white:
             return images.float(), 'whitened'
@@ -116,15 +120,23 @@ def scaled(images: torch.Tensor, result: dict, data: Data) -> tuple[torch.Tensor
 
 def by_name(path: Path, labels: torch.Tensor, names: list[str] | None, data: Data) -> torch.Tensor:
     """Return labels in the order of the data's classes, if a file names its own otherwise."""
-    if not names or tuple(names) == data.class_names or labels.ndim == 2:
+    if not names or tuple(names) == data.class_names:
         return labels
+    width = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    if width > len(names) or len({*names}) < len(names):
+        raise UserError(f'{path}: its class_names are not one name a label')
     unknown = [name for name in names if name not in data.class_names]
     if unknown:
         raise UserError(
             f'{path} has the class {unknown[0]!r}, but {data.name} has '
             f'{", ".join(data.class_names)}; pass the --dataset that it was made from'
         )
-    return torch.tensor([data.class_names.index(name) for name in names])[labels]
+    places = torch.tensor([data.class_names.index(name) for name in names])
+    if labels.ndim == 1:
+        return places[labels]
+    ordered = labels.new_zeros(len(labels), data.num_classes)
+    ordered[:, places] = labels
+    return ordered
 
 
 def of_classes(labels: torch.Tensor, notes: list[str]) -> torch.Tensor:

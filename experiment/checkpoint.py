@@ -98,7 +98,10 @@ def check_within(path: Path, progress: Progress, args: dict) -> None:
     kept = 0 if 'synset' in args else progress.exp  # an evaluation has its sets from a file
     whole = len(progress.sets) == kept and len(progress.stored) in (0, kept)
     whole = whole and (progress.method is not None or not progress.iteration)
-    if not whole or any(number != done for number in accuracies) or (done and not accuracies):
+    own = (progress.method or {}).get('iteration', progress.iteration)
+    whole = whole and count(own) and own == progress.iteration
+    whole = whole and bool(accuracies) == bool(done)
+    if not whole or any(number != done for number in accuracies):
         raise UserError(f'{where}, but not all sets before it are there; {REMEDY}')
 
 

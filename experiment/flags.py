@@ -86,10 +86,9 @@ FLAGS = {
     # which images
     'dataset': Flag('data', f'{", ".join(DATASETS)}; or the path of an .npz or a folder', 'CIFAR10',
                     column=True),
-    'im_size': Flag('data', 'resize the images to N x N pixels', type=pixels, metavar='N',
-                    optional=True),
-    'resize': Flag('data', 'with --im_size: squash pictures that are no squares (default: take '
-                   'their centre)', choices=('squash',), optional=True),
+    'im_size': Flag('data', 'resize to N x N pixels', type=pixels, metavar='N', optional=True),
+    'resize': Flag('data', 'with --im_size: squash pictures (default: their centre)',
+                   choices=('squash',), optional=True),
     'zca': Flag('data', 'whiten the images by ZCA with regularisation 0.1', False, bool),
     # the experiment
     'method': Flag('experiment', 'how a set is made', 'DC', column=True),

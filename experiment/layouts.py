@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from dataset.arrays import read_npz
-from dataset.pictures import read_image
+from dataset.folders import files_in, folders_in
+from dataset.pictures import header, read_image
 from storage.files import file_hash, load_tensors
 from utils import UserError
 
@@ -33,12 +34,7 @@ def in_our_layout(path: Path) -> dict:
     if path.is_dir():
         return _read_pictures(path)
     if path.suffix == '.npz':
-        arrays = read_npz(path)
-        pair = _pair_of(path, arrays)
-        if pair is None:
-            raise UserError(f'{path} is no set: its arrays should be x_train and y_train')
-        names = [str(name) for name in arrays.get('class_names', ())]
-        return {'data': [[_planar(pair[0]), pair[1]]], 'class_names': names or None}
+        return _read_archive(path)
     content = load_tensors(path, 'result file')
     found = content if isinstance(content, dict) else {}
     data = found.get('data', content)
@@ -49,23 +45,44 @@ def in_our_layout(path: Path) -> dict:
     return {**found, 'data': sets}
 
 
+def _read_archive(path: Path) -> dict:
+    """Return the set of a Keras archive."""
+    arrays = read_npz(path)
+    names = [str(name) for name in np.atleast_1d(arrays.pop('class_names', []))]
+    for key, array in arrays.items():
+        if array.dtype.kind not in 'uif' or array.dtype.itemsize > 8:
+            raise UserError(f'{path} is no set: its {key} has numbers of the type {array.dtype}')
+    # In the order of bytes of this machine, which torch asks for.
+    arrays = {key: np.asarray(a, a.dtype.newbyteorder('=')) for key, a in arrays.items()}
+    images, labels = (
+        next((arrays[name] for name in known if name in arrays), None) for known in (IMAGES, LABELS)
+    )
+    if images is None or labels is None or images.ndim not in (3, 4):
+        raise UserError(f'{path} is no set: it needs x_train (N, H, W, C) or (N, H, W), y_train')
+    pair = _pair_of(None, [torch.from_numpy(images), torch.from_numpy(labels)])
+    return {'data': [[_planar(pair[0]), pair[1]]], 'class_names': names or None}
+
+
 def _read_pictures(folder: Path) -> dict:
-    """Return the set of the pictures folder/<class>/*."""
-    classes = sorted(part for part in folder.iterdir() if part.is_dir() and part.name[0] != '.')
+    """Return the set of the pictures folder/<class>/*; what is no picture is left out."""
+    names = folders_in(folder)
     files = [
         (path, label)
-        for label, own in enumerate(classes)
-        for path in sorted(own.iterdir(), key=lambda path: (len(path.name), path.name))
-        if path.name[0] != '.'
+        for label, name in enumerate(names)
+        for path in sorted(files_in(folder / name), key=lambda path: (len(path), path))
+        if Path(path).is_file() and header(path, path)
     ]
     if not files:
-        raise UserError(f'{folder} is no set: it has no pictures in folders named by their class')
+        raise UserError(
+            f'{folder} is no set: it has no pictures in folders named by their class '
+            '(for images.pt with labels.pt beside it name the file)'
+        )
     pictures = [read_image(path) for path, _ in files]
     if len({picture.shape for picture in pictures}) > 1:
         raise UserError(f'{folder} holds pictures of different sizes, or grey and coloured ones')
     images = _planar(torch.from_numpy(np.stack(pictures)))
     labels = torch.tensor([label for _, label in files])
-    return {'data': [[images, labels]], 'class_names': [own.name for own in classes]}
+    return {'data': [[images, labels]], 'class_names': names}
 
 
 def _planar(images: torch.Tensor) -> torch.Tensor:
@@ -101,13 +118,16 @@ def hard(labels: torch.Tensor) -> torch.Tensor:
     return labels.argmax(1) if labels.ndim == 2 else labels.long()
 
 
-def scale_of(images: torch.Tensor) -> float | None:
+def scale_of(images: torch.Tensor, result: dict) -> float | None:
     """Return what value is white, if images are pixels: 255 or 1; None for normalised ones.
 
-    Normalised images have values of both signs, about 0. Learned pixels may leave [0, 1] a little.
+    A file that tells its normalisation is believed. Else normalised images have values of both
+    signs, about 0. Learned pixels may leave [0, 1] a little.
     """
     if images.dtype is torch.uint8:
         return 255
+    if {'mean', 'zca'} & result.keys() or 'data_hash' in result.get('args', {}):
+        return None
     images = images.float()
     low, high = float(images.min()), float(images.max())
     if low >= 0 and (high <= 1 or high > FAR):
@@ -124,9 +144,13 @@ def labels_beside(path: Path) -> Path:
 
 
 def content_hash(path: Path) -> str:
-    """Return a hash of all files that a set is in."""
-    files = sorted(path.rglob('*.*')) if path.is_dir() else [path, labels_beside(path)]
-    hashes = [file_hash(file) for file in files if file.is_file()]
+    """Return a hash of all files that a set is in, and of what they are called in a folder."""
+    if path.is_dir():
+        files = [Path(file) for file in files_in(path)]
+        parts = [f'{file.relative_to(path)} {file_hash(file)}' for file in files if file.is_file()]
+        return hashlib.sha256('\n'.join(parts).encode(errors='surrogateescape')).hexdigest()
+    beside = labels_beside(path)
+    hashes = [file_hash(file) for file in (path, beside) if file.is_file()]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(' '.join(hashes).encode()).hexdigest()
 
 

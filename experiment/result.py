@@ -30,6 +30,7 @@ from utils import UserError, printable
 
 # A label names the method, and a row the data and the images per class.
 IN_LABEL = 'method', 'ipc', 'dataset'
+LARGE = 1e6  # no statistics of pixels are larger, nor their inverses
 # What main_eval.py evaluates without a file, and its name in tables.
 REAL = {'random': 'random', 'full': 'all real images'}
 
@@ -124,8 +125,8 @@ KIND = {
     'class_names?': [word],
     'zca?': number,
     'viewable?': [image_tensor],
-    'mean?': [number],
-    'std?': [number],
+    'mean?': [lambda value: number(value) and abs(value) < LARGE],
+    'std?': [lambda value: number(value) and 1 / LARGE < value < LARGE],
 }
 
 
@@ -148,6 +149,9 @@ def load_result(path: Path) -> dict:
     channels = {len(result[key]) for key in ('mean', 'std') if key in result}
     if len(shapes) > 1 or channels - {shape[0] for shape in shapes}:
         raise UserError(f'{path}: sets, mean and std are of images of different shapes')
+    shown = result.get('viewable', [images for images, _ in result['data']])
+    if [part.shape for part in shown] != [images.shape for images, _ in result['data']]:
+        raise UserError(f'{path}: its viewable images are not those of its sets')
     # Classes that another project stored as floating numbers; soft labels stay.
     for key in {'data', 'stored'} & result.keys():
         result[key] = [

@@ -114,11 +114,13 @@ def check_k(data: Data, k: int) -> None:
         raise UserError(f'--num_cluster {k} is more than class {name!r} has images ({num})')
 
 
-def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> Clusters:
+def read_clusters(
+    path: Path, data: Data, extractor_hash: str | None = None, wanted: dict | None = None
+) -> Clusters:
     """Read a cluster file, ours or the original's; check that it is a partition of each class.
 
-    extractor_hash, if given, must equal the hash in the facts of the file. Raises UserError for a
-    stale or foreign file.
+    extractor_hash, and wanted, {'k': …, 'layer': …, 'norm': …}, if given, must equal the facts in
+    the file. Raises UserError for a stale or foreign file.
     """
     # A file is checked each time it is read: a stale one gives a wrong result without a word.
     stored, facts = load_clusters(path)
@@ -140,6 +142,12 @@ def read_clusters(path: Path, data: Data, extractor_hash: str | None = None) -> 
                 f'{path} is not a partition of class {c} of {data.name}: other data or length; '
                 f'{REMEDY}'
             )
+
+    # What its name promises: a file may have been renamed.
+    for name, value in (wanted or {}).items():
+        found = facts.get(name, max(map(len, clusters.values())) if name == 'k' else value)
+        if found != value:
+            raise UserError(f'{path} holds clusters of {name} {found}, not {value}; {REMEDY}')
 
     # The same data and extractor: labels alone cannot tell.
     extractor = facts.get('extractor', {})
@@ -186,7 +194,8 @@ def ensure_clusters(
     digest = file_hash(weights) if weights.exists() else None
     for part in wanted:
         if part not in missing:
-            read_clusters(part[2], data, digest)
+            settings = {'k': part[1], 'layer': part[0], 'norm': balanced}
+            read_clusters(part[2], data, digest, settings)
             made_by = facts_of(part[2]).get('extractor', {})
             check_own(weights, made_by, data, None if extractor else epochs)
     if missing:

@@ -82,4 +82,4 @@ def ensure_named_clusters(
         with making(path) as missing:
             if missing:
                 make_clusters(data, features, path, k=k, layer=name, balanced=balanced, facts=facts)
-    return read_clusters(path, data)
+    return read_clusters(path, data, wanted={'k': k, 'layer': name, 'norm': balanced})

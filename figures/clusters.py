@@ -80,7 +80,8 @@ def clusters_of(data: Data, args: Arguments) -> tuple[list[list[int]], torch.Ten
     weights = extractor_path(args.cluster_path, data, args.extractor)
     net, _ = load_extractor(weights, data)
     path = cluster_path(args.cluster_path, data, args.num_cluster, args.layer_idx, args.norm)
-    of_class = read_clusters(path, data, file_hash(weights))[args.class_idx]
+    wanted = {'k': args.num_cluster, 'layer': args.layer_idx, 'norm': args.norm}
+    of_class = read_clusters(path, data, file_hash(weights), wanted)[args.class_idx]
     members = [part for part in of_class.values() if part]
     index = torch.tensor([i for part in members for i in part], device=data.device)
     return members, layer_features(net, data, args.precision, index)[args.layer_idx]

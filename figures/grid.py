@@ -37,7 +37,7 @@ def viewable(path: Path, result: dict, dataset: str | None) -> torch.Tensor:
             f'{path}: images {tuple(images.shape[1:])} cannot be shown: they are neither grey nor '
             'colour, or beyond the numbers of float32'
         )
-    source, white = known_source(result['args'], dataset), scale_of(images)
+    source, white = known_source(result['args'], dataset), scale_of(images, result)
     if 'viewable' in result:  # whitened images
         return result['viewable'][0].clamp(0, 1)
     if white:

@@ -35,7 +35,8 @@ ALLOWED = [
     np.dtype,
     *(type(np.dtype(name)) for name in ['f2', 'f4', 'f8', 'u1', 'i1', 'i2', 'i4', 'i8']),
 ]
-NO_LINK = getattr(os, 'O_NOFOLLOW', 0)  # a planted link must not lead a write elsewhere
+# A planted link must not lead a write elsewhere, nor a pipe make it wait.
+NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
 
 
 def open_lock(path: Path, mode: str = 'r+'):
@@ -78,8 +79,11 @@ def remove_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def check_writable(path: Path, flag: str) -> None:
-    """Raise UserError unless a file can be written at path: before any work, not after it."""
+def check_writable(path: Path, flag: str, *endings: str) -> None:
+    """Raise UserError unless a file can be written at path: before any work, not after it.
+
+    endings: of its name, if only those make sense: a slip must not replace another kind of file.
+    """
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
@@ -89,6 +93,8 @@ def check_writable(path: Path, flag: str) -> None:
         raise UserError(f'{flag} {path} is a device or a pipe: name a file to write')
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f'{flag} {path}: {folder} is no folder that may be written')
+    if endings and path.suffix.lower() not in endings:
+        raise UserError(f'{flag} {path}: the name of this file ends in {" or ".join(endings)}')
 
 
 def write_atomic(path: Path, content: bytes) -> None:

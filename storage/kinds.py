@@ -19,6 +19,7 @@ from utils import UserError, printable
 
 KEYS = {str: str, int: Integral}
 WHOLE = 'the whole'
+MOST_CLASSES = 100_000
 PLAIN = (
     torch.float16, torch.bfloat16, torch.float32, torch.float64,
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
@@ -72,6 +73,7 @@ def numeric(value) -> bool:
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
+        and value.device.type != 'meta'
         and value.dtype in PLAIN
         and bool(value.isfinite().all())
     )
@@ -88,7 +90,8 @@ def images(value) -> bool:
 def labels(value) -> bool:
     """Tell whether value is a tensor of labels (N,): whole numbers from 0."""
     whole = numeric(value) and value.dtype is not torch.bool and value.ndim == 1
-    return whole and bool((value.round() == value).all()) and (not len(value) or value.min() >= 0)
+    whole = whole and bool((value.round() == value).all())
+    return whole and (not len(value) or 0 <= value.min() <= value.max() < MOST_CLASSES)
 
 
 def soft_labels(value) -> bool:

@@ -188,6 +188,20 @@ def test_foreign_files_are_named(uneven, digits, tmp_path):
         make_clusters(data, features, path, k=13, layer=0, balanced=True, facts={})
 
 
+def test_a_renamed_file_is_named(uneven, tmp_path):
+    data, features = uneven
+    path = tmp_path / 'clusters.pt'
+    make_clusters(data, features, path, k=2, layer=3, balanced=True, facts={})
+    good = {'k': 2, 'layer': 3, 'norm': True}
+    assert read_clusters(path, data, wanted=good)
+    for name, value in (('k', 7), ('layer', 1), ('norm', False)):
+        with pytest.raises(UserError, match=f'clusters of {name} {good[name]}, not {value}'):
+            read_clusters(path, data, wanted=good | {name: value})
+    torch.save(torch.load(path, weights_only=True)['clusters'], path)  # of the original: no facts
+    with pytest.raises(UserError, match='clusters of k 2, not 7'):
+        read_clusters(path, data, wanted=good | {'k': 7})
+
+
 def test_principal_components_equal_numpy(digits):
     ours = pixel_components(digits, 5).double().numpy()
     pixels = digits.images(torch.arange(len(digits.labels_train))).flatten(1).double().numpy()

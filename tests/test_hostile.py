@@ -225,7 +225,8 @@ def test_a_damaged_result_ends_right_or_in_one_line(files, tmp_path, capsys):
     def evaluate():
         main_eval.main([*EVALUATE.split(), '--synset', str(path), '--save_path', str(out)])
 
-    cases = [*damages(state, 2), *nan_tensors(state)]
+    cases = [case for case in damages(state, 2) if len(case[0]) == 1 or case[0][0] == 'data']
+    cases += nan_tensors(state)  # (another mean is another good file)
     cases += [(('data', 0, 1), changed(state, ('data', 0, 1), labels)) for labels in ODD_LABELS]
     cases = cases if FLIPS > 100 else random.Random(1).sample(cases, 60)
     good = None

@@ -298,7 +298,7 @@ def test_a_kept_run_gives_the_same_rows_and_curves(runs, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize('name', ['README.md', 'README.ko.md'])
 def test_the_readmes_have_the_numbers_of_the_committed_summary(name):
-    text, rows = (DOCS.parent / name).read_text(), read_summary(DOCS.parent / 'results/summary.csv')
+    text, rows = (DOCS.parent / name).read_text(), read_summary(DOCS / 'summary.csv')
     assert with_numbers(text, rows, published(PUBLISHED)) == text
     assert with_numbers(text, [], published(PUBLISHED)) != text
     assert has_marks(text) and not has_marks(text + MARKS['first'][0])
@@ -308,13 +308,13 @@ def test_the_readmes_have_the_numbers_of_the_committed_summary(name):
 
 
 def test_the_committed_page_is_that_of_the_committed_summary():
-    rows = read_summary(DOCS.parent / 'results' / 'summary.csv')
+    rows = read_summary(DOCS / 'summary.csv')
     assert rows and (DOCS / 'results.md').read_text() == results_page(rows, published(PUBLISHED))
 
 
 def test_the_kept_runs_are_those_of_the_committed_summary():
     rows, unfinished, broken = collect(DOCS / 'runs')
-    summary = read_summary(DOCS.parent / 'results' / 'summary.csv')
+    summary = read_summary(DOCS / 'summary.csv')
     known = {(row.run, row.network): row for row in summary}
     assert rows and not unfinished + broken
     assert all(known[row.run, row.network] == row for row in rows)

@@ -1,13 +1,17 @@
 """Any set on any data: scale, classes, protocol and provenance are recognised, or named."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import main as main_script
 import main_eval
 import main_export
 from evaluation.sets import assumed_protocol, read_sets, scaled
+from experiment.layouts import content_hash, hard, scale_of
 from experiment.result import load_result
 from methods.parameterisation import Tiles
 from utils import UserError
@@ -168,3 +172,129 @@ def test_exports_that_cannot_work(line, message, real, tmp_path, capsys, monkeyp
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and error.count('\n') == 1
     assert any(words in error for words in message.split('|')), error
+
+
+def test_our_own_sets_are_never_taken_for_pixels(digits):
+    """Data of few bright images have normalised means that look like pixels."""
+    images = torch.rand(4, 1, 8, 8)
+    for said in ({'mean': [0.3], 'std': [0.2]}, {'args': {'data_hash': 'x'}}, {'zca': 0.1}):
+        assert scale_of(images, said) is None
+    assert scale_of(images, {}) == 1
+
+
+@pytest.mark.parametrize('soft', [True, False])
+def test_classes_are_put_in_the_order_of_the_data(soft, real, digits, tmp_path):
+    images, labels = real
+    names = list(digits.class_names)[::-1]
+    own = 9 - labels
+    stored = torch.nn.functional.one_hot(own, 10).float() if soft else own
+    path = save(tmp_path / 'a.pt', {'data': [[images, stored]], 'class_names': names})
+    assert torch.equal(hard(read_sets(path, digits).pairs[0][1]), labels)
+    save(path, {'data': [[images, stored]], 'class_names': names[:2]})
+    with pytest.raises(UserError, match='not one name a label'):
+        read_sets(path, digits)
+
+
+def pictures(folder, names=('0', '1')):
+    for c, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        Image.new('L', (8, 8), 100 * c).save(folder / name / 'a.png')
+    return folder
+
+
+def test_a_picture_that_moves_makes_another_set(tmp_path):
+    folder = pictures(tmp_path / 'set')
+    (folder / '0' / 'b').write_bytes((folder / '0' / 'a.png').read_bytes())  # without a suffix
+    before = content_hash(folder)
+    (folder / '0' / 'b').rename(folder / '1' / 'b')
+    assert content_hash(folder) != before
+    (folder / '1' / 'Thumbs.db').write_text('x')
+    os.mkfifo(folder / '1' / 'c.png')
+    assert len(load_result(folder)['data'][0][0]) == 3  # what is no picture is left out
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [('--synset a.pt --csv a.pt', 'ends in .csv'),
+     ('--synset a.pt --csv /dev/stdout', 'ends in .csv')],
+)  # fmt: skip
+def test_a_table_replaces_no_set(line, message, real, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = save(tmp_path / 'a.pt', list(real)).read_bytes()
+    with pytest.raises(SystemExit):
+        main_eval.main(f'{EVALUATE} {line}'.split())
+    assert message in capsys.readouterr().err and (tmp_path / 'a.pt').read_bytes() == before
+
+
+@pytest.mark.parametrize(('synset', 'out'), [('a.pt', 'a.pt'), ('v_labels.pt', 'v_images.pt')])
+def test_an_export_replaces_no_set(synset, out, real, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = save(tmp_path / synset, list(real)).read_bytes()
+    with pytest.raises(SystemExit):
+        main_export.main(['--synset', synset, '--out', out])
+    assert 'which is the set itself' in capsys.readouterr().err
+    assert (tmp_path / synset).read_bytes() == before
+
+
+@pytest.mark.parametrize('names', [['a', 'a'], ['..', 'b'], ['a/b', 'c'], ['.x', 'y']])
+def test_names_that_are_no_folders(names, tmp_path, capsys):
+    content = {'data': [[torch.zeros(2, 1, 8, 8), torch.arange(2)]], 'class_names': names}
+    path = save(tmp_path / 'a.pt', content | {'mean': [0.5], 'std': [1.0]})
+    with pytest.raises(SystemExit):
+        main_export.main(f'--synset {path} --out {tmp_path}/new'.split())
+    assert 'cannot each name a folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'std': [1e39]}, {'std': [0.0]}, {'std': [-1.0]}, {'mean': [1e30]},
+     {'viewable': [torch.zeros(2, 1, 8, 8)]},
+     {'data': [[torch.zeros(10, 1, 8, 8, device='meta'), torch.arange(10)]]},
+     {'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10).double() * 1e19]]}],
+    ids=range(7),
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(change, tmp_path):
+    good = {'data': [[torch.zeros(10, 1, 8, 8), torch.arange(10)]], 'mean': [0.5], 'std': [1.0]}
+    load_result(save(tmp_path / 'good.pt', good))
+    with pytest.raises(UserError):
+        load_result(save(tmp_path / 'a.pt', good | change))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'x_train': np.zeros(3)}, {'x_train': np.zeros((2, 8))}, {'y_train': np.array(['a', 'b'])},
+     {'x_train': np.zeros((2, 1, 1, 8, 8))}, {'x_train': np.zeros((2, 8, 8), np.longdouble)}],
+    ids=range(5),
+)  # fmt: skip
+def test_archives_that_are_no_sets(change, tmp_path):
+    good = {'x_train': np.zeros((2, 8, 8), '>f4'), 'y_train': np.arange(2)}
+    np.savez(tmp_path / 'a.npz', class_names='one', **good)
+    assert load_result(tmp_path / 'a.npz')['class_names'] == ['one']
+    np.savez(tmp_path / 'a.npz', **good | change)
+    with pytest.raises(UserError, match='no set'):
+        load_result(tmp_path / 'a.npz')
+
+
+def test_the_factor_of_another_project_is_not_believed(real, digits, tmp_path):
+    images, labels = real
+    path = save(tmp_path / 'a.pt', {'data': [[images, labels]], 'args': {'factor': 2}})
+    sets = read_sets(path, digits)
+    assert sets.factor == 1 and 'add --factor' in sets.notes[0]
+
+
+def test_flags_that_the_file_names_need_not_be_typed(tmp_path, capsys):
+    path = condensed(tmp_path)
+    line = f'--synset {path} --num_eval 1 --epoch_eval_train 1 --save_path {tmp_path / "out"}'
+    main_eval.main(line.split())
+    output = capsys.readouterr().out
+    assert 'as the file was made: --dataset Digits --model MLP' in output
+    result = load_result(next((tmp_path / 'out').glob('*/res_*.pt')))
+    assert list(result['accs_all_exps']) == ['MLP']
+    assert result['accs_all_exps'] == load_result(path)['accs_all_exps']
+
+
+def test_files_of_labels_among_the_sets_are_left_out(real, tmp_path, capsys):
+    images, labels = real
+    paths = [save(tmp_path / 'images_1.pt', images), save(tmp_path / 'labels_1.pt', labels)]
+    evaluate(paths, tmp_path / 'out', capsys)
+    assert len(list((tmp_path / 'out').glob('*/res_*.pt'))) == 1

@@ -9,8 +9,10 @@ import main_eval
 import main_export
 from dataset.data import load_dataset
 from dataset.whitening import Whitening
+from evaluation.sets import read_sets
 from experiment.result import load_result
 from figures import grid
+from utils import UserError
 
 LINE = '--dataset Digits --model MLP --ipc 1 --num_exp 1 --num_eval 2 --epoch_eval_train 20'
 
@@ -53,7 +55,7 @@ def test_other_data_to_a_checkpoint_and_viewable(digits, white):
     assert torch.allclose(shown, digits.pixels_train[:20].float() / 255, atol=1e-4)
 
 
-def test_a_whitened_run_from_start_to_pictures(tmp_path, white, capsys):
+def test_a_whitened_run_from_start_to_pictures(tmp_path, white, digits):
     run = f'{LINE} --Iteration 2 --init real --zca --save_path {tmp_path / "run"}'
     main_script.main(run.split())
     path = next((tmp_path / 'run').glob('*zca=True*/res_*.pt'))
@@ -63,12 +65,11 @@ def test_a_whitened_run_from_start_to_pictures(tmp_path, white, capsys):
     assert torch.allclose(result['viewable'][0], shown) and shown.std() > 0.1
 
     evaluate = f'{LINE.replace("--ipc 1 ", "")} --synset {path} --save_path {tmp_path / "out"}'
-    main_eval.main([*evaluate.split(), '--zca'])
+    main_eval.main(evaluate.split())  # the file says that it is whitened
     again = load_result(next((tmp_path / 'out').glob('*/res_*.pt')))
     assert again['accs_all_exps'] == result['accs_all_exps']
-    with pytest.raises(SystemExit):
-        main_eval.main(evaluate.split())
-    assert 'was condensed from whitened images; pass --zca' in capsys.readouterr().err
+    with pytest.raises(UserError, match='was condensed from whitened images; pass --zca'):
+        read_sets(path, digits)
 
     main_export.main(f'--synset {path} --out {tmp_path}/set.npz'.split())
     with np.load(tmp_path / 'set.npz') as archive:
