@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from dataset.data import Data
+from dataset.parts import say
 from features.extractor import check_own, ensure_extractor, extractor_path, layer_features
 from features.kmeans import check_packages, cluster_classes
 from processes import ranks
@@ -51,8 +52,8 @@ def make_clusters(
 ) -> None:  # fmt: skip
     """Cluster features (N, D) of the training set class by class, and write the file.
 
-    facts: what is known of the extractor. Raises UserError if a class has fewer than k images, or
-    features are not finite.
+    facts: what is known of the extractor. Raises UserError if all classes have fewer than k images,
+    or features are not finite.
     """
     check_k(data, k)
     check_finite(features, f'layer {layer}')
@@ -64,7 +65,10 @@ def make_clusters(
 
     # Positions within a class become positions in the training set.
     clusters = {
-        c: {cluster: nearest_first(index[labels == cluster], features) for cluster in range(k)}
+        c: {
+            cluster: nearest_first(index[labels == cluster], features)
+            for cluster in range(min(k, len(index)))
+        }
         for c, (index, (labels, _, _)) in enumerate(zip(classes, results, strict=True))
     }
     # What a person wants to know of the clusters, without loading them.
@@ -106,12 +110,17 @@ def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:
 
 
 def check_k(data: Data, k: int) -> None:
-    """Raise UserError if a class has fewer than k images."""
-    smallest = min(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
-    num = len(data.indices_class[smallest])
-    if k > num:
-        name = data.class_names[smallest]
-        raise UserError(f'--num_cluster {k} is more than class {name!r} has images ({num})')
+    """Raise UserError if no class has k images; say which have fewer, and so fewer clusters."""
+    sizes = [len(members) for members in data.indices_class]
+    if k > max(sizes):
+        name = data.class_names[sizes.index(max(sizes))]
+        raise UserError(
+            f'--num_cluster {k} is more than the largest class, {name!r}, has images ({max(sizes)})'
+        )
+    # A cluster needs an image, so a small class has fewer of them.
+    small = [c for c, size in enumerate(sizes) if size < k]
+    for c in small[:3]:
+        say(data.name, f'class {data.class_names[c]!r} has {sizes[c]} images: so many clusters')
 
 
 def read_clusters(

@@ -51,7 +51,9 @@ def cluster_classes(
     classes: positions in features (N, D). Ranks on one machine share its processors.
     """
     tasks = (
-        delayed(cluster_points)(features[torch.from_numpy(index)].numpy(), k, balanced)
+        delayed(cluster_points)(
+            features[torch.from_numpy(index)].numpy(), min(k, len(index)), balanced
+        )
         for index in classes
     )
     workers = max(1, joblib.cpu_count() // ranks.size_here())

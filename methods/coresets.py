@@ -14,7 +14,7 @@ from dataset.data import Data
 from features.kmeans import check_packages
 from features.named import named_features
 from features.trained import EPOCHS, extractor_features, trained_on_all
-from methods.initial import check_ipc, initial_labels
+from methods.initial import check_ipc
 from methods.parameterisation import Tiles
 from methods.sampling import UniformSampler
 from utils import Rng
@@ -71,7 +71,8 @@ class Coreset:
     """Real images of each class, chosen by choose(c, members) when it is built.
 
     There is nothing to iterate, so there is no step. factor: the images are shrunk to tiles, and
-    factor² times as many are chosen. Raises UserError if a class has fewer images than needed.
+    factor² times as many are chosen. A small class gives all that it has. Raises UserError if all
+    classes have fewer images than needed.
     """
 
     def __init__(self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng):
@@ -80,7 +81,7 @@ class Coreset:
         check_ipc(data, ipc, factor)
         index = torch.cat([self.choose(c, members) for c, members in enumerate(data.indices_class)])
         images = tiles.encode(data.images(index))
-        self.stored = images, initial_labels(data, ipc)
+        self.stored = images, data.labels_train[index][:: factor**2]
         self.synset = tiles.decode(images), data.labels_train[index]
 
     def choose(self, c: int, members: torch.Tensor) -> torch.Tensor:
@@ -114,7 +115,8 @@ class FeatureCoreset(Coreset):
         super().__init__(data, sampler, ipc=ipc, factor=factor, rng=rng)
 
     def choose(self, c, members):
-        return members[type(self).SELECT(self.features[members.cpu()], self.num).to(members.device)]
+        num = min(self.num, len(members))
+        return members[type(self).SELECT(self.features[members.cpu()], num).to(members.device)]
 
 
 class Herding(FeatureCoreset):

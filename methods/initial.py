@@ -3,19 +3,38 @@
 import torch
 
 from dataset.data import Data
+from dataset.parts import say
 from methods.parameterisation import Tiles
 from methods.sampling import UniformSampler
 from utils import Rng, UserError
 
 
 def check_ipc(data: Data, ipc: int, factor: int = 1) -> None:
-    """Raise UserError if a class has too few images to choose ipc, or ipc x factor², from."""
-    smallest, needed = min(len(members) for members in data.indices_class), ipc * factor**2
-    if needed > smallest:
-        what = f'--ipc {ipc}' if factor == 1 else f'--ipc {ipc} x {factor}² tiles'
+    """Raise UserError if no class has enough images to choose ipc, or ipc x factor², from.
+
+    A smaller class gives all that it has, and a line says so. With tiles every class needs enough.
+    """
+    sizes, needed = [len(members) for members in data.indices_class], ipc * factor**2
+    what = f'--ipc {ipc}' if factor == 1 else f'--ipc {ipc} x {factor}² tiles'
+    if needed > max(sizes):
         raise UserError(
-            f'{what} is more than the smallest class of {data.name} has ({smallest} images)'
+            f'{what} is more than the largest class of {data.name} has ({max(sizes)} images)'
         )
+    if factor > 1 and needed > min(sizes):
+        raise UserError(
+            f'{what} is more than the smallest class of {data.name} has ({min(sizes)} images)'
+        )
+    say_small(data, needed, 'gives all that it has')
+
+
+def say_small(data: Data, needed: int, what: str) -> None:
+    """Say which classes have fewer images than needed, and what is done then."""
+    small = [c for c, members in enumerate(data.indices_class) if len(members) < needed]
+    for c in small[:3]:
+        num = len(data.indices_class[c])
+        say(data.name, f'class {data.class_names[c]!r} has {num} of {needed} images: it {what}')
+    if small[3:]:
+        say(data.name, f'so do {len(small) - 3} more classes')
 
 
 def initial_images(
@@ -24,8 +43,8 @@ def initial_images(
     """Return the start of the stored images (K * I, C, H, W).
 
     init: 'noise', N(0, 1) in normalised space; 'real', random training images; 'mix', such images
-    shrunk to the tiles; 'centres', class_centres, of tiles shrunk to them. Raises UserError when a
-    class has too few images, and for mix without tiles.
+    shrunk to the tiles; 'centres', class_centres, of tiles shrunk to them. A class with too few
+    images repeats them. Raises UserError when all have too few, and for mix without tiles.
     """
     if init == 'noise':
         shape = (data.num_classes * ipc, *data.shape)
@@ -36,19 +55,23 @@ def initial_images(
             '--init mix shrinks real images to tiles: it needs --factor 2 or more (DC, DSA, DM)'
         )
     needed = ipc if init == 'real' else ipc * factor**2
-    smallest = min(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
-    num = len(data.indices_class[smallest])
+    largest = max(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
+    num = len(data.indices_class[largest])
     if num < needed:
-        name = data.class_names[smallest]
+        name = data.class_names[largest]
         raise UserError(
-            f'--init {init} needs {needed} images in every class, but class {name!r} has {num}; '
-            'use a smaller --ipc or --init noise'
+            f'--init {init} needs {needed} images in a class, but the largest, {name!r}, has '
+            f'{num}; use a smaller --ipc or --init noise'
         )
+    say_small(data, needed, 'repeats them')
+    classes = range(data.num_classes)
     if init == 'centres':
-        parts = [class_centres(data, c, needed, rng) for c in range(data.num_classes)]
+        sizes = [len(members) for members in data.indices_class]
+        parts = [class_centres(data, c, min(needed, sizes[c]), rng) for c in classes]
     else:
         sampler = UniformSampler(data)
-        parts = [data.images(sampler.draw(c, needed, rng)) for c in range(data.num_classes)]
+        parts = [data.images(sampler.draw(c, needed, rng)) for c in classes]
+    parts = [part[torch.arange(needed, device=part.device) % len(part)] for part in parts]
     images = torch.cat(parts)
     return images if init == 'real' or factor == 1 else tiles.encode(images)
 

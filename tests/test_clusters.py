@@ -184,8 +184,8 @@ def test_foreign_files_are_named(uneven, digits, tmp_path):
             read_clusters(tmp_path / 'changed.pt', data)
     with pytest.raises(UserError, match='classes'):
         read_clusters(path, digits)
-    with pytest.raises(UserError, match='--num_cluster 13'):
-        make_clusters(data, features, path, k=13, layer=0, balanced=True, facts={})
+    with pytest.raises(UserError, match='--num_cluster 151'):
+        make_clusters(data, features, path, k=151, layer=0, balanced=True, facts={})
 
 
 def test_a_renamed_file_is_named(uneven, tmp_path):
@@ -217,7 +217,7 @@ def test_named_clusters_are_made_once_and_checked(digits, tmp_path, monkeypatch)
     assert (tmp_path / 'class_idx_digits_k8_PCA_False.pt').exists()
     monkeypatch.setattr(named, 'pixel_components', None)
     assert ask() == first and len(first[3]) == 8
-    with pytest.raises(UserError, match='more than class'):
+    with pytest.raises(UserError, match='more than the largest class'):
         ensure_named_clusters(digits, tmp_path, 'PCA', 500, False, **settings)
 
 

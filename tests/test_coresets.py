@@ -140,13 +140,13 @@ def test_coresets_end_to_end(method, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        ('--method random --ipc 500', 'is more than the smallest class'),
+        ('--method random --ipc 500', 'is more than the largest class'),
         (
             '--method random --Iteration 5',
             '--Iteration does nothing for --method random; use it with DC',
         ),
         ('--method random --lr_img 5', '--lr_img does nothing for --method random; use it with DC'),
-        ('--method mean --ipc 500', 'is more than the smallest class'),
+        ('--method mean --ipc 500', 'is more than the largest class'),
         ('--method random --extractor x.pt', '--extractor does nothing for --method random'),
         ('--method random --feature_net MLP', 'DD, herding, kcenter, kmeans'),
         ('--method herding --num_cluster 5', '--num_cluster does nothing for --method herding'),

@@ -134,7 +134,7 @@ MISTAKES = {
     'ipc without loops': ('--ipc 7', 'no preset loops'),
     'more real images than there are': (
         '--dataset Digits --init real --ipc 500 --outer_loop 1 --inner_loop 1',
-        r"--init real needs 500 images in every class, but class '\d' has 13",
+        r"--init real needs 500 images in a class, but the largest, '\d', has 13",
     ),
     'network too deep': ('--dataset Digits --model ConvNetD4', 'depth 4.*8x8.*ConvNetD1'),
     'network without statistics': (
@@ -299,7 +299,7 @@ def test_random_sets_larger_than_a_class(tmp_path, capsys):
                 str(tmp_path),
             ]
         )
-    assert exit_.value.code == 2 and 'smallest class' in capsys.readouterr().err
+    assert exit_.value.code == 2 and 'largest class' in capsys.readouterr().err
 
 
 def test_report_of_nothing(tmp_path, capsys):
