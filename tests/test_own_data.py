@@ -67,7 +67,7 @@ def refusal(path, **keywords):
     return text
 
 
-# U4: arrays.
+# Arrays.
 
 MEDMNIST = {
     'x_train': None, 'y_train': None, 'x_test': None, 'y_test': None,
@@ -190,7 +190,7 @@ def test_parts_of_two_sizes_are_cured_by_im_size(tmp_path):
     assert load_dataset(path, im_size=8).pixels_test.shape == (18, 3, 8, 8)
 
 
-# U3, U7, U9, U10: folders.
+# Folders.
 
 
 @pytest.mark.parametrize('val', ['val', 'valid', 'validation', 'dev', 'Val'])
@@ -298,7 +298,7 @@ def test_a_refusal_lists_what_was_found(tmp_path):
     assert '2 faults' in refusal(tmp_path / 'one')
 
 
-# U8, U17: what a picture shows.
+# What a picture shows.
 
 
 def test_pictures_are_turned_as_exif_says(tmp_path):
@@ -355,7 +355,7 @@ def test_the_flag_squashes_arrays_and_pictures(tmp_path):
         load_dataset(path, resize='squash')
 
 
-# U13: names.
+# Names.
 
 
 def test_own_data_are_never_taken_for_a_known_set(tmp_path, capsys):
