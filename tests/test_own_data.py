@@ -618,3 +618,23 @@ def test_mnist_and_fashion_have_files_of_the_same_names(tmp_path, monkeypatch, c
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match='train-images-idx3-ubyte cannot be read'):
         load_dataset('FashionMNIST', tmp_path)
+
+
+def test_flipped_bits_of_an_archive_of_cifar_are_refused(tmp_path):
+    """gzip has its checksum at the end, behind the last file that is needed."""
+    place, archive = tmp_path / 'cifar-10-batches-py', tmp_path / 'd' / 'cifar-10-python.tar.gz'
+    place.mkdir()
+    archive.parent.mkdir()
+    for file, content in cifar_batches().items():
+        (place / file).write_bytes(of_python_2(content))
+    with tarfile.open(archive, 'w:gz', compresslevel=0) as tar:
+        tar.add(place, place.name)
+    whole, good = archive.read_bytes(), load_dataset('CIFAR10', archive.parent)
+    for position in range(len(whole) // 10, len(whole), len(whole) // 10):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        archive.write_bytes(damaged)
+        with pytest.raises(UserError):
+            load_dataset('CIFAR10', archive.parent)
+    archive.write_bytes(whole)
+    assert load_dataset('CIFAR10', archive.parent).fingerprint == good.fingerprint
