@@ -111,7 +111,7 @@ def test_main_BS_is_main_with_method_BS(clustered, tmp_path, capsys):
     ('flags', 'message'),
     [
         ('--num_cluster 0', 'at least 1'),
-        ('--num_cluster 500', '--num_cluster 500 is more than class'),
+        ('--num_cluster 500', '--num_cluster 500 is more than the largest class'),
         ('--layer_idx 4', 'choose from'),
         ('--mix -1', 'at least 0'),
         ('--draw nearest', 'stratified'),
