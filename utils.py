@@ -132,19 +132,20 @@ def shown_output():
 
 
 @contextlib.contextmanager
-def signals_raise(numbers: tuple[str, ...] = ('SIGINT', 'SIGTERM', 'SIGHUP')):
+def signals_raise():
     """Let signals raise Interrupted in this context, so that half-written files are tidied up."""
 
     def handler(number, frame):
         raise Interrupted(number)
 
-    with handling(handler, numbers):
+    with handling(handler):
         yield
 
 
 @contextlib.contextmanager
-def handling(handler, names: tuple[str, ...] = ('SIGINT', 'SIGTERM', 'SIGHUP')):
+def handling(handler):
     """Let handler(number, frame) answer signals in this context, if this is the main thread."""
+    names = 'SIGINT', 'SIGTERM', 'SIGHUP'  # the last is missing on Windows
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []

@@ -82,3 +82,12 @@ def uneven():
     centres = rng.normal(size=(3, 5)) * 10
     features = centres[rng.integers(0, 3, len(labels))] + rng.normal(size=(len(labels), 5))
     return Data('uneven', arrays), torch.from_numpy(features).float()
+
+
+def error_of(script, line, capsys):
+    """Return the one line by which a script refuses what was typed."""
+    with pytest.raises(SystemExit) as exit_:
+        script.main([str(word) for word in line])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.startswith('error: ') and error.count('\n') == 1, error
+    return error

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from conftest import error_of
 
 import bench
 import main as main_script
@@ -46,15 +47,6 @@ def refused(call, *values):
         call(*values)
     assert str(error.value) and '\n' not in str(error.value)
     return str(error.value)
-
-
-def error_of(module, line, capsys):
-    """Return the one line by which a script refuses what was typed."""
-    with pytest.raises(SystemExit) as exit_:
-        module.main([str(part) for part in line])
-    error = capsys.readouterr().err
-    assert exit_.value.code == 2 and error.startswith('error: ') and error.count('\n') == 1, error
-    return error
 
 
 @pytest.mark.parametrize('name', NUMERIC)

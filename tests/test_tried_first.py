@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import error_of
 
 import bench
 import condense as condensing
@@ -31,15 +32,6 @@ def tiny(tmp_path):
     path = tmp_path / 'tiny.npz'
     np.savez(path, x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
     return path
-
-
-def error_of(script, line, capsys):
-    """Return the one line by which a script refuses what was typed."""
-    with pytest.raises(SystemExit) as exit_:
-        script.main([str(word) for word in line])
-    error = capsys.readouterr().err
-    assert exit_.value.code == 2 and error.startswith('error: ') and error.count('\n') == 1, error
-    return error
 
 
 @pytest.mark.parametrize(
