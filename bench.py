@@ -25,7 +25,7 @@ from dataset.data import load_dataset
 from engine.device import fast_precision, set_up_device
 from experiment.compiling import MEANING
 from experiment.environment import environment
-from experiment.flags import Parser
+from experiment.parser import Parser
 from experiment.values import natural, number, place, positive, several, word
 from methods.presets import LOOPS
 from methods.recipes import RECIPES

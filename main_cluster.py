@@ -11,7 +11,8 @@ import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 from dataset.data import load_dataset
 from engine.device import set_up_device
 from experiment.arguments import parse
-from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser
+from experiment.flags import CLUSTERS, COMPUTE, DATA
+from experiment.parser import Parser
 from features.clusters import ensure_clusters, facts_of
 from utils import script
 

@@ -24,8 +24,9 @@ from evaluation.protocol import check_pool, eval_pool, strategy_of
 from evaluation.real import EPOCHS, RealImages
 from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
 from experiment.arguments import Arguments, command, parse, run_name
-from experiment.flags import EVERY_RUN, FLAGS, Parser
+from experiment.flags import EVERY_RUN, FLAGS
 from experiment.layouts import content_hash, labels_beside
+from experiment.parser import Parser
 from experiment.result import (
     REAL,
     load_result,

@@ -19,10 +19,10 @@ from PIL import Image
 
 from dataset.data import load_dataset
 from dataset.readers import DATASETS
-from experiment.flags import Parser, natural, positive
 from experiment.layouts import hard, labels_beside, scale_of
+from experiment.parser import Parser
 from experiment.result import load_result
-from experiment.values import place
+from experiment.values import natural, place, positive
 from storage.files import check_writable, save_tensors, write_atomic
 from utils import UserError, script
 

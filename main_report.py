@@ -12,7 +12,8 @@ import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from pathlib import Path
 
-from experiment.flags import FLAGS, Parser
+from experiment.flags import FLAGS
+from experiment.parser import Parser
 from experiment.values import place
 from report.cells import STUDY
 from report.gaps import HEADER as GAPS

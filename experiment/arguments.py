@@ -10,14 +10,8 @@ import sys
 from pathlib import Path
 
 from dataset.names import MOST, name_of, shortened
-from experiment.flags import (
-    EVERY_RUN,
-    FLAGS,
-    REPLACES,
-    Parser,
-    default_text,
-    flags_of_kinds,
-)
+from experiment.flags import EVERY_RUN, FLAGS, REPLACES, flags_of_kinds
+from experiment.parser import Parser, default_text
 from experiment.shelf import (
     UNCLUSTERED,
     Shelf,

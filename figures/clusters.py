@@ -14,8 +14,9 @@ from sklearn.manifold import TSNE
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from experiment.arguments import Arguments, parse
-from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
-from experiment.values import place
+from experiment.flags import CLUSTERS, COMPUTE, DATA
+from experiment.parser import Parser
+from experiment.values import natural, place
 from features.clusters import cluster_path, read_clusters
 from features.extractor import extractor_path, layer_features, load_extractor
 from figures.style import check_picture, plain, plt, save_figure, tile

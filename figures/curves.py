@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from dataset.names import name_of
-from experiment.flags import FLAGS, Parser, positive
+from experiment.flags import FLAGS
+from experiment.parser import Parser
 from experiment.result import differing, experiment_of, label_of
-from experiment.values import place
+from experiment.values import place, positive
 from figures.style import (
     add_legend,
     check_picture,

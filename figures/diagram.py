@@ -16,9 +16,10 @@ from sklearn.decomposition import PCA
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from experiment.arguments import parse
-from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural
+from experiment.flags import CLUSTERS, COMPUTE, DATA
+from experiment.parser import Parser
 from experiment.result import load_result
-from experiment.values import place
+from experiment.values import natural, place
 from figures.clusters import check_features, clusters_of
 from figures.style import check_picture, plt, save_figure, tile
 from utils import UserError, script

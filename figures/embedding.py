@@ -13,9 +13,10 @@ import torch
 from dataset.data import Data, load_dataset
 from engine.device import set_up_device
 from experiment.arguments import Arguments, parse
-from experiment.flags import CLUSTERS, COMPUTE, DATA, Parser, natural, positive
+from experiment.flags import CLUSTERS, COMPUTE, DATA
+from experiment.parser import Parser
 from experiment.result import label_of, load_result
-from experiment.values import place
+from experiment.values import natural, place, positive
 from features.extractor import extractor_path, features_of, load_extractor
 from figures.clusters import neighbours
 from figures.style import check_picture, colors_of, plain, plt, save_figure

@@ -20,7 +20,8 @@ from engine.gradients import Gradients
 from engine.training import TrainStep, train_epoch
 from engine.trial import check_network
 from experiment.arguments import Arguments, parse
-from experiment.flags import COMPUTE, DATA, Parser
+from experiment.flags import COMPUTE, DATA
+from experiment.parser import Parser
 from experiment.values import place, positive
 from features.named import ensure_named_clusters
 from figures.style import check_picture, colors_of, plain, plt, save_figure

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from dataset.readers import DATASETS, Source, source_of
-from experiment.flags import Parser, positive
 from experiment.layouts import hard, scale_of
+from experiment.parser import Parser
 from experiment.result import label_of, load_result
-from experiment.values import place
+from experiment.values import place, positive
 from figures.style import check_picture, plain, plt, save_figure, tile
 from utils import UserError, printable, script
 

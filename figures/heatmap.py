@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment.flags import Parser
+from experiment.parser import Parser
 from experiment.values import place
 from figures.style import check_picture, plain, plt, save_figure
 from report.cross_architecture import NetworksTable

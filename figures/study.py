@@ -12,9 +12,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment.flags import Parser, natural, positive
+from experiment.parser import Parser
 from experiment.result import load_result
-from experiment.values import place
+from experiment.values import natural, place, positive
 from figures import clusters, curves, diagram, embedding, grid, heatmap
 from report.cells import PLAIN, STUDY, TABLES
 from report.pooling import matching

@@ -6,7 +6,8 @@ import torch
 from engine.device import fast_precision
 from experiment import flags
 from experiment.arguments import Arguments, parse, parse_condensing
-from experiment.flags import FLAGS, KINDS, Parser
+from experiment.flags import FLAGS, KINDS
+from experiment.parser import Parser
 from experiment.shelf import own_flags
 from methods import METHODS, SHELF
 from methods.presets import LOOPS, loops_between
