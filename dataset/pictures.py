@@ -6,11 +6,13 @@ coloured.
 
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
@@ -163,3 +165,24 @@ def fill(pixels: np.ndarray, files: Iterable, im_size: int | None, squash: bool)
 def keras(pixels: np.ndarray) -> np.ndarray:
     """Return images (N, C, H, W) in Keras layout, as a view: (N, H, W) if they are grey."""
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
+
+
+def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return rows of pictures, each (N, C, H, W) in [0, 1], as one picture (H', W', 3).
+
+    White between them, and where a row is shorter than the longest.
+    """
+    gap, longest = max(1, rows[0].shape[-1] // 16), max(map(len, rows))
+    lines = []
+    for pictures in rows:
+        blank = pictures.new_ones(longest - len(pictures), *pictures.shape[1:])
+        pictures = torch.cat([pictures, blank]).expand(-1, 3, -1, -1)
+        lines.append(torch.cat([*F.pad(pictures, [gap] * 4, value=1.0)], dim=2))
+    return torch.cat(lines, dim=1).permute(1, 2, 0).numpy()
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """Return the PNG file of a picture (H, W, 3) in [0, 1]."""
+    buffer = io.BytesIO()
+    Image.fromarray((picture * 255).round().astype(np.uint8)).save(buffer, 'png')
+    return buffer.getvalue()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torchvision
 
 from dataset.arrays import own_arrays
 from dataset.on_disk import read_on_disk
@@ -42,6 +41,8 @@ def from_torchvision(name: str, train={'train': True}, test={'train': False}):  
         arrays = read_on_disk(name, data_path, DATASETS[name].mean[0])
         if arrays:
             return arrays
+        import torchvision  # here: it takes as long to import as all the rest
+
         arrays = {}
         for split, chosen in (('train', train), ('test', test)):
             try:

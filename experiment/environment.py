@@ -3,11 +3,11 @@
 import contextlib
 import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from processes import ranks
 
@@ -42,7 +42,7 @@ def environment(device: torch.device) -> dict[str, str]:
         'commit': commit or 'unknown',
         'python': platform.python_version(),
         'torch': torch.__version__,
-        'torchvision': torchvision.__version__,
+        'torchvision': version('torchvision'),
         'numpy': np.__version__,
         'device': name,
     } | ({'ranks': str(ranks.size())} if ranks.size() > 1 else {})

@@ -8,16 +8,15 @@ uninterrupted one.
 """
 
 import contextlib
-import io
 import json
 import os
 import time
 from pathlib import Path
 
 import torch
-import torchvision
 
 from dataset.data import Data
+from dataset.pictures import png_bytes, tile
 from experiment.checkpoint import (
     FORMAT,
     check_same,
@@ -227,11 +226,9 @@ class Run:
         # Small images are magnified to 32 pixels, so that a person sees something.
         times = max(1, 32 // images.shape[-1])
         magnified = images.repeat_interleave(times, 2).repeat_interleave(times, 3)
-        grid = torchvision.utils.make_grid(magnified, nrow=per_row)
+        grid = tile(magnified.cpu().split(per_row))
         if self.tensorboard:
             self.tensorboard.picture(grid, progress.exp, progress.iteration)
         self.check_own()
-        buffer = io.BytesIO()
-        torchvision.transforms.functional.to_pil_image(grid).save(buffer, 'png')
-        write_atomic(self.folder / name, buffer.getbuffer())
+        write_atomic(self.folder / name, png_bytes(grid))
         return self.folder / name

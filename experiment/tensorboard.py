@@ -6,7 +6,7 @@ python main.py --tensorboard … ; tensorboard --logdir results
 
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from utils import UserError
 
@@ -40,9 +40,9 @@ class TensorBoard:
             elif key not in ('exp', 'iteration'):
                 self.writer.add_scalar(f'set{record["exp"]}/{key}', value, step)
 
-    def picture(self, grid: torch.Tensor, exp: int, iteration: int) -> None:
-        """Write a grid (C, H, W) in [0, 1] of set number exp."""
-        self.writer.add_image(f'set{exp}/images', grid, iteration)
+    def picture(self, grid: np.ndarray, exp: int, iteration: int) -> None:
+        """Write a grid (H, W, 3) in [0, 1] of set number exp."""
+        self.writer.add_image(f'set{exp}/images', grid, iteration, dataformats='HWC')
 
     def close(self) -> None:
         """Write what is still in memory."""

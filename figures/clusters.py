@@ -12,6 +12,7 @@ import torch
 from sklearn.manifold import TSNE
 
 from dataset.data import Data, load_dataset
+from dataset.pictures import tile
 from engine.device import set_up_device
 from experiment.arguments import Arguments, parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA
@@ -19,7 +20,7 @@ from experiment.parser import Parser
 from experiment.values import natural, place
 from features.clusters import cluster_path, read_clusters
 from features.extractor import extractor_path, layer_features, load_extractor
-from figures.style import check_picture, plain, plt, save_figure, tile
+from figures.style import check_picture, plain, plt, save_figure
 from storage.files import file_hash
 from utils import UserError, script
 

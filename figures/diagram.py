@@ -14,6 +14,7 @@ from matplotlib.patches import FancyArrowPatch
 from sklearn.decomposition import PCA
 
 from dataset.data import Data, load_dataset
+from dataset.pictures import tile
 from engine.device import set_up_device
 from experiment.arguments import parse
 from experiment.flags import CLUSTERS, COMPUTE, DATA
@@ -21,7 +22,7 @@ from experiment.parser import Parser
 from experiment.result import load_result
 from experiment.values import natural, place
 from figures.clusters import check_features, clusters_of
-from figures.style import check_picture, plt, save_figure, tile
+from figures.style import check_picture, plt, save_figure
 from utils import UserError, script
 
 CHOSEN, OTHERS = 'tab:orange', '0.6'

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dataset.pictures import tile
 from dataset.readers import DATASETS, Source, source_of
 from experiment.layouts import hard, scale_of
 from experiment.parser import Parser
 from experiment.result import label_of, load_result
 from experiment.values import place, positive
-from figures.style import check_picture, plain, plt, save_figure, tile
+from figures.style import check_picture, plain, plt, save_figure
 from utils import UserError, printable, script
 
 

@@ -5,12 +5,10 @@ The colour-blind can tell the colours apart (Okabe & Ito, 2008).
 
 import io
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.colors import to_hex
 
 from storage.files import check_writable, write_atomic
@@ -59,20 +57,6 @@ def add_legend(axis, labels) -> None:
     # Constrained layout makes room for it, but at the cost of the axis.
     figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(labels) // columns))
     figure.legend(loc='outside lower left', ncols=columns, frameon=False, fontsize=8)
-
-
-def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
-    """Return rows of pictures, each (N, C, H, W) in [0, 1], as one picture (H', W', 3).
-
-    White between them, and where a row is shorter than the longest.
-    """
-    gap, longest = max(1, rows[0].shape[-1] // 16), max(map(len, rows))
-    lines = []
-    for pictures in rows:
-        blank = pictures.new_ones(longest - len(pictures), *pictures.shape[1:])
-        pictures = torch.cat([pictures, blank]).expand(-1, 3, -1, -1)
-        lines.append(torch.cat([*torch.nn.functional.pad(pictures, [gap] * 4, value=1.0)], dim=2))
-    return torch.cat(lines, dim=1).permute(1, 2, 0).numpy()
 
 
 def plain(text: str) -> str:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import main as main_script
+from dataset.pictures import tile
 from figures import curves, embedding, heatmap, study
 from figures.curves import draw_lines, group, iterations, read_records, smooth
-from figures.style import FIXED, OKABE_ITO, colors_of, plt, tile
+from figures.style import FIXED, OKABE_ITO, colors_of, plt
 from networks import make_network
 from report.cross_architecture import NetworksTable
 from utils import UserError
