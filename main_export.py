@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from dataset.data import load_dataset
+from dataset.pictures import png_bytes
 from dataset.readers import DATASETS
 from experiment.layouts import hard, labels_beside, scale_of
 from experiment.parser import Parser
@@ -85,11 +85,7 @@ def write_pictures(folder: Path, pixels: np.ndarray, labels: np.ndarray, names: 
     for c, name in enumerate(names):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(pixels[labels == c]):
-            buffer = io.BytesIO()
-            Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
-                buffer, 'png'
-            )
-            write_atomic(folder / name / f'{number}.png', buffer.getbuffer())
+            write_atomic(folder / name / f'{number}.png', png_bytes(picture))
 
 
 def export(result: dict, args) -> None:

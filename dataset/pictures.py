@@ -181,8 +181,9 @@ def tile(rows: Sequence[torch.Tensor]) -> np.ndarray:
     return torch.cat(lines, dim=1).permute(1, 2, 0).numpy()
 
 
-def png_bytes(picture: np.ndarray) -> bytes:
-    """Return the PNG file of a picture (H, W, 3) in [0, 1]."""
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Return the PNG file of uint8 pixels (H, W, C) or (H, W)."""
     buffer = io.BytesIO()
-    Image.fromarray((picture * 255).round().astype(np.uint8)).save(buffer, 'png')
+    grey = pixels.shape[2:] == (1,)
+    Image.fromarray(pixels[..., 0] if grey else pixels).save(buffer, 'png')
     return buffer.getvalue()

@@ -13,6 +13,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dataset.data import Data
@@ -230,5 +231,5 @@ class Run:
         if self.tensorboard:
             self.tensorboard.picture(grid, progress.exp, progress.iteration)
         self.check_own()
-        write_atomic(self.folder / name, png_bytes(grid))
+        write_atomic(self.folder / name, png_bytes((grid * 255).round().astype(np.uint8)))
         return self.folder / name

@@ -79,8 +79,8 @@ def join(device: str) -> str:
         # Else threads of the group may still run while the interpreter ends, which aborts it.
         atexit.register(dist.destroy_process_group)
         check_same('code', code_hash())
-        if not leads():
-            sys.stdout = open(os.devnull, 'w')  # noqa: SIM115 (until the process ends)
+    if not leads():
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115 (until the script ends)
     return device
 
 

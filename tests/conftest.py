@@ -43,6 +43,20 @@ def digits():
 
 
 @pytest.fixture(scope='session')
+def few_digits(digits, tmp_path_factory):
+    """Return the path of an archive of 12 digits a class: a ResNet18 learns it in a second."""
+    arrays = {}
+    for part in ('train', 'test'):
+        labels = getattr(digits, f'labels_{part}')
+        index = torch.cat([(labels == c).nonzero()[:12, 0] for c in range(10)])
+        arrays[f'x_{part}'] = getattr(digits, f'pixels_{part}')[index, 0].numpy()
+        arrays[f'y_{part}'] = labels[index].numpy()
+    path = tmp_path_factory.mktemp('data') / 'few.npz'
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope='session')
 def cifar_path():
     """Return the folder of cifar10.npz, from the environment variable CONDENSE_DATA."""
     folder = os.environ.get('CONDENSE_DATA')

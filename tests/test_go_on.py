@@ -1,10 +1,10 @@
 """A longer run goes on from a shorter one, and ends as if it had been made at once."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +15,8 @@ import main_eval
 from experiment import go_on
 from experiment import run as run_module
 from methods import METHODS
-from tests.test_resume import CHANGING, ROOT, assert_same
+from tests.process import start
+from tests.test_resume import CHANGING, assert_same
 
 COMMON = (
     '--dataset Digits --model MLP --ipc 1 --epoch_eval_train 2 --batch_real 8 '
@@ -150,26 +151,27 @@ def test_nothing_is_computed_twice(clusters, tmp_path, monkeypatch):
     assert steps == []
 
 
-KILL = """
-import os, signal, main
-from experiment import run, go_on
-run.CHECKPOINT_SECONDS, writes, plain = -1, 0, run.save_tensors
-def save(path, state):
-    global writes
-    plain(path, state)
-    writes += 1
-    if writes == {write}:
-        os.kill(os.getpid(), signal.SIGKILL)
-run.save_tensors = go_on.save_tensors = save
-main.main()
-"""
+def run_until_killed(argv, number):
+    """Run main.py until it is killed after writing checkpoint or state at an end `number`."""
+    writes, plain = [], run_module.save_tensors
+
+    def save(path, state):
+        plain(path, state)
+        writes.append(path)
+        if len(writes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run_module.save_tensors = go_on.save_tensors = save
+    run_module.CHECKPOINT_SECONDS = -1
+    main_script.main(argv)
 
 
-def killed(argv, write):
-    """Run main.py until it is killed after a write of a checkpoint or a state at an end."""
-    code = KILL.format(write=write)
-    done = subprocess.run([sys.executable, '-c', code, *argv], cwd=ROOT, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+def killed(argv, number):
+    """Run main.py until it is killed, in a process of its own."""
+    output = Path(argv[argv.index('--save_path') + 1]).with_suffix('.output')
+    process = start(run_until_killed, argv, number, output=output)
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL, output.read_text()
 
 
 @pytest.mark.parametrize('write', [1, 4])

@@ -1,8 +1,6 @@
 """Several processes: the numbers of one, to the bit; one that dies; and mistakes, one line each."""
 
-import contextlib
 import importlib
-import io
 import json
 import os
 import re
@@ -16,24 +14,20 @@ from pathlib import Path
 import pytest
 import torch
 
+import main as main_script
+from experiment import run as run_module
+from methods.gradient_matching import GradientMatching
 from processes import ranks
+from tests.conftest import error_of
+from tests.process import start
 from utils import UserError
 
 ROOT = Path(__file__).parents[1]
-LINE = (
-    '--dataset Digits --model ConvNetD1 --ipc 2 --num_exp 1 --num_eval 3 --epoch_eval_train 3'
-    ' --eval_every 2 --Iteration 3'
-)
 LOOPS = '--outer_loop 2 --inner_loop 2'
+CLUSTERS = '--num_cluster 3 --extractor_epochs 1'
+EVALUATION = '--dataset Digits --model ConvNetD1 --num_eval 3 --epoch_eval_train 3'
+LINE = f'{EVALUATION} --ipc 2 --num_exp 1 --eval_every 2 --Iteration 3'
 TIMES = 'seconds', 'evaluate_seconds', 'peak_memory_mib'
-
-
-def command(num, script, line, folder, port=0):
-    """Return a command of num processes; one is started plainly."""
-    port = port or free_port()
-    torchrun = f'-m torch.distributed.run --nproc_per_node {num} --master_port {port}'
-    start = torchrun.split() if num > 1 else []
-    return [sys.executable, *start, script, *line.split(), '--save_path', str(folder)]
 
 
 def free_port():
@@ -42,24 +36,40 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def command(num, script, line):
+    """Return a command of num processes that torchrun starts."""
+    start = f'-m torch.distributed.run --nproc_per_node {num} --master_port {free_port()}'
+    return [sys.executable, *start.split(), str(script), *line.split()]
+
+
 ENVIRONMENT = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
 
 
-def run(num, line, folder, script='main.py', **keywords):
-    """Run a script by num processes of one thread; return what it printed."""
-    if num == 1:  # here: to start a process takes longer than these runs
-        threads, module = torch.get_num_threads(), importlib.import_module(script[:-3])
-        torch.set_num_threads(1)
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            module.main(command(1, '', line, folder)[2:])
-        torch.set_num_threads(threads)
-        return output.getvalue()
-    done = subprocess.run(
-        command(num, str(ROOT / script), line, folder),
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=300, **keywords,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+def run(words, script='main.py'):
+    """Run a script here, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    importlib.import_module(script[:-3]).main(words)
+    torch.set_num_threads(threads)
+
+
+def start_ranks(num, function, *args, folder, **environment):
+    """Start function(*args) on num ranks of one thread, as torchrun would, but at once.
+
+    Return the processes; rank r prints into folder/r.
+    """
+    own = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free_port())}
+    own |= {'WORLD_SIZE': str(num), 'LOCAL_WORLD_SIZE': str(num)} | environment
+    folder.mkdir()
+    numbers = [{'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(num)]
+    return [start(function, *args, output=folder / own_['RANK'], **own, **own_) for own_ in numbers]
+
+
+def ended(processes):
+    """Wait for processes; return their exit codes."""
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
 
 
 def content(folder):
@@ -77,36 +87,45 @@ def assert_equal(folder, other):
     assert result['accs_all_exps'] == other_result['accs_all_exps'] and log == other_log
 
 
-@pytest.mark.parametrize(
-    ('num', 'line'),
-    [
-        (3, f'--method DC {LOOPS}'),
-        (2, f'--method DSA --level both --factor 2 {LOOPS}'),
-        (2, f'--method DC --level inter {LOOPS}'),
-        (3, '--method DM --batch_real 200'),
+# Of one job of ranks: its processes start once, which takes longer than the runs.
+JOBS = {
+    2: [
+        ('main.py', f'{LINE} --method DSA --level both --factor 2 {LOOPS}'),
+        ('main.py', f'{LINE} --method DC --level inter {LOOPS}'),
+        ('main_BS.py', f'{LINE} --dataset <few> {LOOPS} --cluster_path <own> {CLUSTERS}'),
+        ('main_eval.py', f'{EVALUATION} --synset random --num_exp 2'),
     ],
-)
-def test_ranks_give_the_numbers_of_one_process(tmp_path, num, line):
-    for count in (1, num):
-        output = run(count, f'{LINE} {line}', tmp_path / str(count))
-    assert_equal(tmp_path / '1', tmp_path / str(num))
-    assert output.count('ConvNetD1 ') >= 1  # rank 0 alone prints
-    assert output.count('folder ') == 1 and f'{num} share the work' in output
+    3: [
+        ('main.py', f'{LINE} --method DC {LOOPS}'),
+        ('main.py', f'{LINE} --method DM --batch_real 200'),
+    ],
+}
 
 
-def test_clusters_and_batches_from_them(tmp_path):
-    for count in (1, 2):
-        own = tmp_path / str(count)
-        line = f'{LINE} {LOOPS} --cluster_path {own}/clusters --num_cluster 3 --extractor_epochs 1'
-        run(count, line, own / 'runs', 'main_BS.py')
-    assert_equal(tmp_path / '1' / 'runs', tmp_path / '2' / 'runs')
+def do_jobs(jobs):
+    for script, words in jobs:
+        importlib.import_module(script[:-3]).main(words)
 
 
-def test_an_evaluation_is_shared(tmp_path):
-    line = '--dataset Digits --model ConvNetD1 --synset random --num_exp 2 --num_eval 3'
-    for count in (1, 2):
-        run(count, f'{line} --epoch_eval_train 3', tmp_path / str(count), 'main_eval.py')
-    assert_equal(tmp_path / '1', tmp_path / '2')
+@pytest.mark.parametrize('num', JOBS)
+def test_ranks_give_the_numbers_of_one_process(tmp_path, few_digits, num):
+    jobs = []
+    for job, (script, line) in enumerate(JOBS[num]):
+        for count in (1, num):
+            own = tmp_path / str(count) / str(job)
+            words = line.replace('<own>', str(own)).replace('<few>', str(few_digits)).split()
+            words += ['--save_path', f'{own}/runs']
+            if count == 1:
+                run(words, script)
+            else:
+                jobs.append((script, words))
+    codes = ended(start_ranks(num, do_jobs, jobs, folder=tmp_path / 'output'))
+    leader, *others = (path.read_text() for path in sorted((tmp_path / 'output').iterdir()))
+    assert codes == [0] * num, others
+    for job in range(len(jobs)):
+        assert_equal(tmp_path / '1' / str(job) / 'runs', tmp_path / str(num) / str(job) / 'runs')
+    assert f'{num} share the work' in leader and ' networks)' in leader
+    assert not any(' networks)' in output for output in others)
 
 
 def children(pid):
@@ -116,16 +135,20 @@ def children(pid):
 
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs /proc')
 def test_a_run_goes_on_after_a_rank_has_died(tmp_path):
-    line = f'{LINE.replace("--Iteration 3", "--Iteration 25")} --method DC {LOOPS}'
-    line = line.replace('--eval_every 2', '--eval_every 0').replace('--num_eval 3', '--num_eval 1')
-    run(1, line, tmp_path / 'whole')
-    words = command(2, str(ROOT / 'main.py'), line, tmp_path / 'stopped')
+    # It saves whenever it can, and is slow from then on: the kill comes between two checkpoints.
     script = (
-        'import sys; import experiment.run as run; run.CHECKPOINT_SECONDS = 0.2\n'
-        'import main; main.main(sys.argv[1:])'
+        'import sys, time, experiment.run as run, main, methods.gradient_matching as matching\n'
+        'run.CHECKPOINT_SECONDS, match = 0, matching.GradientMatching.match\n'
+        'def slow(self):\n'
+        '    time.sleep(0.5 if self.outer or self.iteration else 0)\n'
+        '    match(self)\n'
+        'matching.GradientMatching.match = slow\n'
+        'main.main(sys.argv[1:])'
     )
-    (tmp_path / 'often.py').write_text(script)  # checkpoints come often, so that there is one
-    words[words.index(str(ROOT / 'main.py'))] = str(tmp_path / 'often.py')
+    (tmp_path / 'often.py').write_text(script)
+    line = f'{LINE} {LOOPS} --save_path'
+    run(f'{line} {tmp_path}/whole'.split())
+    words = command(2, tmp_path / 'often.py', f'{line} {tmp_path}/stopped')
     with open(tmp_path / 'stderr', 'w') as stderr:
         process = subprocess.Popen(words, env=ENVIRONMENT, stderr=stderr, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
@@ -137,63 +160,51 @@ def test_a_run_goes_on_after_a_rank_has_died(tmp_path):
     assert not list(tmp_path.glob('stopped/*/res_*.pt'))
     errors = re.findall(r'^error: .*', (tmp_path / 'stderr').read_text(), re.MULTILINE)
     assert len(errors) == 1 and 'another rank has ended' in errors[0]
-    run(1, line, tmp_path / 'stopped')
+    run(f'{line} {tmp_path}/stopped'.split())
     assert_equal(tmp_path / 'whole', tmp_path / 'stopped')
 
 
-@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs /proc')
+def save_slowly(begun, words):
+    """Run; saving takes long, and the first step writes the file begun."""
+    save, step = run_module.save_tensors, GradientMatching.step
+    run_module.save_tensors = lambda *own: time.sleep(1) or save(*own)
+    GradientMatching.step = lambda self, pause: begun.touch() or step(self, pause)
+    main_script.main(words)
+
+
 def test_a_signal_to_one_rank_waits_for_the_checkpoint_of_the_first(tmp_path):
-    # Saving takes long, and no earlier checkpoint is there: else an unfinished save would not show.
-    script = (
-        'import sys, time, experiment.run as run, main, methods.gradient_matching as matching\n'
-        'save, step = run.save_tensors, matching.GradientMatching.step\n'
-        'run.save_tensors = lambda *words: time.sleep(2) or save(*words)\n'
-        'def marked(self, pause):\n'
-        '    open(sys.argv[1], "w").close()\n'
-        '    return step(self, pause)\n'
-        'matching.GradientMatching.step = marked\n'
-        'main.main(sys.argv[2:])'
-    )
-    (tmp_path / 'slow.py').write_text(script)
-    line = f'{tmp_path}/begun {LINE.replace("--Iteration 3", "--Iteration 500")} {LOOPS}'
-    words = command(2, str(tmp_path / 'slow.py'), line.replace('_every 2', '_every 0'), tmp_path)
-    process = subprocess.Popen(
-        words, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / 'begun').exists():
-        assert process.poll() is None and time.monotonic() < deadline
+    # No earlier checkpoint is there: else an unfinished save would not show.
+    line = f'{LINE} {LOOPS} --save_path {tmp_path}/runs'.replace('_every 2', '_every 0')
+    words, begun = line.replace('--Iteration 3', '--Iteration 500').split(), tmp_path / 'begun'
+    processes = start_ranks(2, save_slowly, begun, words, folder=tmp_path / 'output')
+    while not begun.exists():
+        assert all(process.is_alive() for process in processes)
         time.sleep(0.02)
-    os.kill(children(process.pid)[-1], signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert 'stopped and saved in' in output and list(tmp_path.glob('*/checkpoint.pt'))
+    os.kill(processes[1].pid, signal.SIGTERM)
+    assert ended(processes) == [143, 143]
+    assert 'stopped and saved in' in (tmp_path / 'output' / '0').read_text()
+    assert list(tmp_path.glob('runs/*/checkpoint.pt'))
 
 
-def start_by_hand(rank, port, line, folder, **environment):
-    """Start one rank of two as torchrun would."""
-    own = ENVIRONMENT | {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': '2'}
-    own |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)} | environment
-    own = {key: value for key, value in own.items() if value}
-    return subprocess.Popen(
-        command(1, str(ROOT / 'main.py'), line, folder), env=own, text=True,
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+def run_own_seed(line):
+    main_script.main([*line.split(), '--seed', os.environ['RANK']])
 
 
 def test_different_arguments_are_refused(tmp_path):
-    port, line = free_port(), f'{LINE} {LOOPS}'
-    processes = [start_by_hand(rank, port, f'{line} --seed {rank}', tmp_path) for rank in range(2)]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [2, 2]
-    assert 'error: ranks 0 and 1 differ in arguments: seed 0 and 1' in errors[0]
-    assert 'error: rank 1: ranks 0 and 1 differ' in errors[1]
+    line, output = f'{LINE} {LOOPS} --save_path {tmp_path}/runs', tmp_path / 'output'
+    assert ended(start_ranks(2, run_own_seed, line, folder=output)) == [2, 2]
+    first = 'error: ranks 0 and 1 differ in arguments: seed 0 and 1'
+    assert first in (output / '0').read_text()
+    assert 'error: rank 1: ranks 0 and 1 differ' in (output / '1').read_text()
 
 
-def test_a_missing_rendezvous_is_one_line(tmp_path):
-    process = start_by_hand(0, '', f'{LINE} {LOOPS}', tmp_path, MASTER_ADDR='', MASTER_PORT='')
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert re.search(r'^error: the ranks do not find each other.*torchrun$', errors, re.MULTILINE)
+@pytest.mark.parametrize('place', [{'MASTER_PORT': 'x'}, {'RANK': 'x'}], ids=str)
+def test_a_missing_rendezvous_is_one_line(place, monkeypatch, capsys):
+    own = {'RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'} | place
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    error = error_of(main_script, f'{LINE} {LOOPS}'.split(), capsys)
+    assert re.search(r'the ranks do not find each other.*torchrun$', error)
 
 
 def test_every_rank_takes_a_gpu_of_its_own(monkeypatch):

@@ -5,8 +5,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,8 @@ import torch
 import main as main_script
 import main_eval
 from experiment import run as run_module
+from storage import files
+from tests.process import start
 from utils import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -57,14 +57,10 @@ def assert_same(first, second):
     assert first[1:] == second[1:]
 
 
-def start(path, *flags, code='import main; main.main()'):
-    """Start a real process that saves at every opportunity."""
-    code = f'from experiment import run; from storage import files\n{code}'
-    code = code.replace('main.main()', 'run.CHECKPOINT_SECONDS = -1; main.main()')
-    return subprocess.Popen(
-        [sys.executable, '-c', code, *RUN, '--save_path', str(path), *flags],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+def run_saving_often(path):
+    """Run and save at every opportunity."""
+    run_module.CHECKPOINT_SECONDS = -1
+    main_script.main([*RUN, '--save_path', str(path)])
 
 
 @pytest.fixture(scope='module')
@@ -143,45 +139,48 @@ def test_a_finished_run_says_so(uninterrupted, capsys):
     'lines', [2, 3]
 )  # in the middle of condensing, and of the second evaluation
 def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, number, lines):
-    process = start(tmp_path)
-    log = tmp_path / folder_of(uninterrupted).name / 'log.jsonl'
-    while process.poll() is None and (not log.exists() or log.read_bytes().count(b'\n') < lines):
+    process = start(run_saving_often, tmp_path / 'runs', output=tmp_path / 'output')
+    log = tmp_path / 'runs' / folder_of(uninterrupted).name / 'log.jsonl'
+    while process.is_alive() and (not log.exists() or log.read_bytes().count(b'\n') < lines):
         time.sleep(0.005)
-    process.send_signal(number)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 128 + number, output
+    os.kill(process.pid, number)
+    process.join(60)
+    output = (tmp_path / 'output').read_text()
+    assert process.exitcode == 128 + number, output
     assert 'the same command continues from here' in output and 'Traceback' not in output
-    main_script.main([*RUN, '--save_path', str(tmp_path)])
-    assert_same(outcome(uninterrupted), outcome(tmp_path))
+    main_script.main([*RUN, '--save_path', str(tmp_path / 'runs')])
+    assert_same(outcome(uninterrupted), outcome(tmp_path / 'runs'))
 
 
-KILL = """
-import os, signal, main
-writes, plain = 0, files.write_atomic
-def write(path, content):
-    global writes
-    writes += path.name == 'checkpoint.pt'
-    if writes == {write}:
-        with open(path.with_name(path.name + '.1.part'), 'wb') as file:
-            file.write(bytes(content)[:len(content) // 2])
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-    plain(path, content)
-files.write_atomic = run.write_atomic = write
-main.main()
-"""
+def run_until_killed(path, number):
+    """Run until half of checkpoint `number` is written."""
+    checkpoints, plain = [], files.write_atomic
+
+    def write(path, content):
+        if path.name == 'checkpoint.pt':
+            checkpoints.append(path)
+        if len(checkpoints) == number:
+            with open(path.with_name(f'{path.name}.1.part'), 'wb') as file:
+                file.write(bytes(content)[: len(content) // 2])
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+        plain(path, content)
+
+    files.write_atomic = run_module.write_atomic = write
+    run_saving_often(path)
 
 
-@pytest.mark.parametrize('write', [1, 4, 9])
-def test_kill_in_the_middle_of_a_checkpoint_write(uninterrupted, tmp_path, write):
-    process = start(tmp_path, code=KILL.format(write=write))
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == -signal.SIGKILL, output
-    assert (folder_of(tmp_path) / 'checkpoint.pt.1.part').exists()
-    assert (folder_of(tmp_path) / 'checkpoint.pt').exists() == (write > 1)
-    main_script.main([*RUN, '--save_path', str(tmp_path)])
-    assert not list(folder_of(tmp_path).glob('*.part'))
-    assert_same(outcome(uninterrupted), outcome(tmp_path))
+@pytest.mark.parametrize('number', [1, 4, 9])
+def test_kill_in_the_middle_of_a_checkpoint_write(uninterrupted, tmp_path, number):
+    path = tmp_path / 'runs'
+    process = start(run_until_killed, path, number, output=tmp_path / 'output')
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / 'output').read_text()
+    assert (folder_of(path) / 'checkpoint.pt.1.part').exists()
+    assert (folder_of(path) / 'checkpoint.pt').exists() == (number > 1)
+    main_script.main([*RUN, '--save_path', str(path)])
+    assert not list(folder_of(path).glob('*.part'))
+    assert_same(outcome(uninterrupted), outcome(path))
 
 
 def stop_early(path, monkeypatch, capsys, after=2, flags=RUN):
