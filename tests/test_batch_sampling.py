@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 import main as main_script
 import main_BS
 import main_cluster
+from dataset.data import load_dataset
 from engine.training import test_accuracy as accuracy_of
 from experiment.result import label_of
 from features.extractor import layer_features, load_extractor
@@ -21,55 +22,61 @@ from figures import diagram
 from networks import make_network
 from utils import UserError
 
-BS = (
-    '--dataset Digits --model ConvNetD1 --Iteration 4 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
-)
+BS = '--model ConvNetD1 --Iteration 4 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
+DIGITS = ['--dataset', 'Digits', *BS.split()]
 CLUSTERS = ['--num_cluster', '3', '--layer_idx', '3', '--extractor_epochs', '1']
 
 
 @pytest.fixture(scope='module')
-def clustered(tmp_path_factory):
-    """A folder with the extractor and the clusters of Digits, made by main_cluster.py."""
+def clustered(few_digits, tmp_path_factory):
+    """A folder with the extractor and the clusters of few digits, made by main_cluster.py."""
     folder = tmp_path_factory.mktemp('clustering')
-    flags = '--dataset Digits --layer_idx 2 3 --num_cluster 3 5 --extractor_epochs 1'
+    flags = f'--dataset {few_digits} --layer_idx 2 3 --num_cluster 3 5 --extractor_epochs 1'
     main_cluster.main([*flags.split(), '--cluster_path', str(folder)])
     return folder
 
 
-def test_main_cluster_makes_all_from_one_pass(clustered, digits, capsys):
+@pytest.fixture
+def words(clustered, few_digits):
+    """Words of a short run on these clusters."""
+    data = ['--dataset', str(few_digits), '--cluster_path', str(clustered)]
+    return [*data, *BS.split(), *CLUSTERS]
+
+
+def test_main_cluster_makes_all_from_one_pass(clustered, few_digits, capsys):
+    data = load_dataset(str(few_digits))
     files = sorted(path.name for path in clustered.glob('*.pt'))
     assert files == sorted(
-        [f'class_idx_digits_k{k}_{layer}_True.pt' for k in (3, 5) for layer in (2, 3)]
-        + ['resnet18_digits.pt']
+        [f'class_idx_few_k{k}_{layer}_True.pt' for k in (3, 5) for layer in (2, 3)]
+        + ['resnet18_few.pt']
     )
-    net, facts = load_extractor(clustered / 'resnet18_digits.pt', digits)
-    assert facts['accuracy'] == pytest.approx(
-        accuracy_of(net, digits), abs=0.02
-    )  # measured in bf16
-    assert facts['dataset'] == 'Digits' and len(facts['hash']) == 64
-    features = layer_features(net, digits, 'fp32')
-    assert [part.shape for part in features] == [(1347, width) for width in (64, 128, 256, 512)]
-    index = torch.tensor([0, 700, 1346])
-    assert torch.allclose(features[3][index], net.embed(digits.images(index)), atol=1e-4)
+    net, facts = load_extractor(clustered / 'resnet18_few.pt', data)
+    assert facts['accuracy'] == pytest.approx(accuracy_of(net, data), abs=0.02)  # measured in bf16
+    assert facts['dataset'] == 'few' and len(facts['hash']) == 64
+    features = layer_features(net, data, 'fp32')
+    assert [part.shape for part in features] == [(120, width) for width in (64, 128, 256, 512)]
+    index = torch.tensor([0, 70, 119])
+    assert torch.allclose(features[3][index], net.embed(data.images(index)), atol=1e-4)
 
 
 def result(path):
     return torch.load(next(path.glob('*/res_*.pt')), weights_only=True)
 
 
-def test_picture_of_the_clusters(clustered, tmp_path, capsys):
-    flags = ['--dataset', 'Digits', '--layer_idx', '3', '--num_cluster', '5', '--class_idx', '9']
+def test_picture_of_the_clusters(clustered, few_digits, tmp_path, capsys):
+    flags = ['--dataset', str(few_digits), '--layer_idx', '3', '--num_cluster', '5']
+    flags += ['--class_idx', '9']
     cluster_figure.main(
         [*flags, '--cluster_path', str(clustered), '--out', str(tmp_path / 'nine.png')]
     )
     assert (tmp_path / 'nine.png').stat().st_size > 20_000
 
 
-def test_picture_of_the_method(clustered, tmp_path, capsys):
-    flags = [*CLUSTERS, '--cluster_path', str(clustered)]
-    main_BS.main([*BS.split(), *flags, '--save_path', str(tmp_path)])
+def test_picture_of_the_method(words, tmp_path, capsys):
+    main_BS.main([*words, '--save_path', str(tmp_path)])
     file, out = next(tmp_path.glob('*/res_*.pt')), tmp_path / 'diagram.png'
-    diagram.main([str(file), '--dataset', 'Digits', *flags, '--class_idx', '3', '--out', str(out)])
+    flags = [*words[:4], *CLUSTERS, '--class_idx', '3', '--out', str(out)]
+    diagram.main([str(file), *flags])
     assert plt.imread(out).shape[:2] == (750, 1590) and plt.imread(out).std() > 0.1
 
 
@@ -91,18 +98,18 @@ def test_labels_tell_samplers_apart(args, label):
     assert label_of(args) == label
 
 
-def test_main_BS_is_main_with_method_BS(clustered, tmp_path, capsys):
-    flags = [*BS.split(), *CLUSTERS, '--cluster_path', str(clustered), '--save_path']
+def test_main_BS_is_main_with_method_BS(words, tmp_path, capsys):
+    flags = [*words, '--save_path']
     main_BS.main([*flags, str(tmp_path / 'a'), '--method', 'DC'])
     main_script.main([*flags, str(tmp_path / 'b'), '--method', 'BS'])
     a, b = result(tmp_path / 'a'), result(tmp_path / 'b')
     assert (
         torch.equal(a['data'][0][0], b['data'][0][0]) and a['accs_all_exps'] == b['accs_all_exps']
     )
-    main_script.main([*BS.split(), '--save_path', str(tmp_path / 'c')])
+    main_script.main([*words[:2], *BS.split(), '--save_path', str(tmp_path / 'c')])
     assert not torch.equal(result(tmp_path / 'c')['data'][0][0], b['data'][0][0])
     log = json.loads(next(tmp_path.glob('a/*/log.jsonl')).read_text().splitlines()[1])
-    assert 20 < log['batch_real'] < 100  # about n/k = 45 of 135
+    assert 3 <= log['batch_real'] <= 5  # about n/k of 12 images
     main_BS.main([*flags, str(tmp_path / 'd'), '--method', 'DSA'])
     assert result(tmp_path / 'd')['args']['method'] == 'DSA'
 
@@ -122,7 +129,7 @@ def test_mistakes(flags, message, tmp_path, capsys):
     for path in (tmp_path, tmp_path / 'clusters'):
         with pytest.raises(SystemExit) as exit_:
             main_BS.main(
-                [*BS.split(), *flags.split(), '--save_path', str(path), '--cluster_path', str(path)]
+                [*DIGITS, *flags.split(), '--save_path', str(path), '--cluster_path', str(path)]
             )
         error = capsys.readouterr().err
         assert exit_.value.code == 2 and message in error and error.count('\n') == 1
@@ -143,20 +150,20 @@ def test_an_extractor_of_another_shape_is_refused(digits, tmp_path):
 
 
 @pytest.mark.parametrize('script', [main_cluster, main_BS])
-def test_clusters_of_another_extractor_are_named(script, clustered, tmp_path, capsys):
+def test_clusters_of_another_extractor_are_named(script, clustered, few_digits, tmp_path, capsys):
     for path in clustered.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    weights = torch.load(tmp_path / 'resnet18_digits.pt', weights_only=True)
-    torch.save(weights | {'accuracy': 0.5}, tmp_path / 'resnet18_digits.pt')
-    flags = ['--dataset', 'Digits', *CLUSTERS, '--cluster_path', str(tmp_path)]
+    weights = torch.load(tmp_path / 'resnet18_few.pt', weights_only=True)
+    torch.save(weights | {'accuracy': 0.5}, tmp_path / 'resnet18_few.pt')
+    flags = ['--dataset', str(few_digits), *CLUSTERS, '--cluster_path', str(tmp_path)]
     flags += [*BS.split(), '--save_path', str(tmp_path)] if script is main_BS else []
     with pytest.raises(SystemExit):
         script.main(flags)
     assert 'was made with another extractor' in capsys.readouterr().err
 
 
-def test_equal_batch_gives_dc_the_batch_sizes_of_bs(clustered, tmp_path, capsys):
-    flags = [*BS.split(), *CLUSTERS, '--cluster_path', str(clustered), '--save_path']
+def test_equal_batch_gives_dc_the_batch_sizes_of_bs(words, tmp_path, capsys):
+    flags = [*words, '--save_path']
     main_script.main([*flags, str(tmp_path / 'bs'), '--method', 'BS'])
     main_script.main([*flags, str(tmp_path / 'equal'), '--method', 'DC', '--draw', 'equal'])
     sizes = [
@@ -174,5 +181,5 @@ def test_equal_batch_gives_dc_the_batch_sizes_of_bs(clustered, tmp_path, capsys)
 
 def test_cluster_flags_need_a_clustered_method(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main_script.main([*BS.split(), '--num_cluster', '5', '--save_path', str(tmp_path)])
+        main_script.main([*DIGITS, '--num_cluster', '5', '--save_path', str(tmp_path)])
     assert '--num_cluster does nothing with --draw uniform' in capsys.readouterr().err

@@ -122,9 +122,9 @@ def test_a_network_of_other_data_is_named(digits, uneven, tmp_path):
 
 
 @pytest.mark.parametrize('method', CORESETS)
-def test_coresets_end_to_end(method, tmp_path, capsys):
-    line = f'--method {method} --dataset Digits --model ConvNetD1 --ipc 3 --num_exp 1 --num_eval 2'
-    line += f' --epoch_eval_train 60 --save_path {tmp_path}'
+def test_coresets_end_to_end(method, few_digits, tmp_path, capsys):
+    line = f'--method {method} --dataset {few_digits} --model ConvNetD1 --ipc 3'
+    line += f' --num_exp 1 --num_eval 2 --epoch_eval_train 60 --save_path {tmp_path}'
     line += f' --cluster_path {tmp_path}'
     if method in ('herding', 'kcenter', 'kmeans'):
         line += ' --extractor_epochs 1'

@@ -78,15 +78,15 @@ def test_every_iteration_starts_from_another_network(make_method):
 
 
 def test_end_to_end_above_random_images(tmp_path):
-    line = '--dataset Digits --model ConvNetD1 --ipc 1 --num_exp 1 --num_eval 2'
+    line = '--dataset Digits --model MLP --ipc 1 --num_exp 1 --num_eval 3'
     line += f' --save_path {tmp_path} --epoch_eval_train 100'
-    dd = '--method DD --Iteration 150 --eval_every 0 --lr_img 0.05 --lr_net 0.05'
+    dd = '--method DD --Iteration 100 --eval_every 0 --lr_img 0.05 --lr_net 0.05'
     main_script.main(f'{line} {dd}'.split())
     main_script.main(f'{line} --method random'.split())
     accuracy = {}
     for path in tmp_path.glob('*/res_*.pt'):
         result = torch.load(path, weights_only=True)
-        accuracy[result['args']['method']] = np.mean(result['accs_all_exps']['ConvNetD1'])
+        accuracy[result['args']['method']] = np.mean(result['accs_all_exps']['MLP'])
     assert accuracy['DD'] > accuracy['random']
 
 

@@ -69,8 +69,8 @@ def test_the_device_and_the_flag_decide():
 
 
 @pytest.mark.parametrize('keywords', [{}, {'model': 'ConvNetBN', 'ipc': 1}, {'level': 'both'}])
-def test_replayed_iterations_equal_eager_ones(recordings, make_method, keywords):
-    eager, fast = (make_method(compile=flag, **keywords) for flag in (False, True))
+def test_replayed_iterations_equal_eager_ones(recordings, make_method, uneven, keywords):
+    eager, fast = (make_method(data=uneven[0], compile=flag, **keywords) for flag in (False, True))
     for _ in range(3):
         assert fast.step()['loss'] == pytest.approx(eager.step()['loss'], rel=1e-5)
     assert torch.allclose(fast.image_syn, eager.image_syn, atol=1e-5)

@@ -202,7 +202,7 @@ def test_a_damaged_checkpoint_ends_right_or_in_one_line(files, tmp_path, capsys)
     end = load_result(files['result'])
     folder = tmp_path / path.parent.name
     cases = [*damages(state, 3), *nan_tensors(state)]
-    cases = cases if FLIPS > 100 else random.Random(1).sample(cases, 60)
+    cases = cases if FLIPS > 100 else random.Random(1).sample(cases, 30)
     refused = 0
     for place, damaged in cases:
         shutil.rmtree(folder, ignore_errors=True)
@@ -228,7 +228,7 @@ def test_a_damaged_result_ends_right_or_in_one_line(files, tmp_path, capsys):
     cases = [case for case in damages(state, 2) if len(case[0]) == 1 or case[0][0] == 'data']
     cases += nan_tensors(state)  # (another mean is another good file)
     cases += [(('data', 0, 1), changed(state, ('data', 0, 1), labels)) for labels in ODD_LABELS]
-    cases = cases if FLIPS > 100 else random.Random(1).sample(cases, 60)
+    cases = cases if FLIPS > 100 else random.Random(1).sample(cases, 30)
     good = None
     for place, damaged in [((), state), *cases]:
         shutil.rmtree(out, ignore_errors=True)
@@ -275,7 +275,7 @@ def test_damaged_clusters_and_extractors(kind, files, readers, tmp_path):
     state = torch.load(files[kind], weights_only=True)
     good, read, path = readers[kind](files[kind]), readers[kind], tmp_path / 'file.pt'
     cases = [*damages(state, 4 if kind == 'clusters' else 2), *nan_tensors(state)]
-    for place, damaged in cases if FLIPS > 100 else random.Random(1).sample(cases, 60):
+    for place, damaged in cases if FLIPS > 100 else random.Random(1).sample(cases, 30):
         torch.save(damaged, path)
         try:
             found = read(path)

@@ -79,14 +79,15 @@ def test_the_method_of_the_readme_resumes(toy, tmp_path, monkeypatch, capsys):
     assert torch.equal(straight['data'][0][0], again['data'][0][0])
 
 
-def test_cluster_batches_come_by_themselves(toy, tmp_path, monkeypatch):
+def test_cluster_batches_come_by_themselves(toy, few_digits, tmp_path, monkeypatch):
     monkeypatch.setitem(DRAWS, 'largest', lambda members, num, rng: max(members, key=len)[:num])
     clusters = f'--num_cluster 3 --no-norm --extractor_epochs 1 --cluster_path {tmp_path}/clusters'
+    clusters += f' --dataset {few_digits}'
     line = f'{SMALL} --method running_mean --Iteration 3 --eval_every 0 {clusters}'
-    main_cluster.main(f'--dataset Digits {clusters}'.split())
+    main_cluster.main(clusters.split())
     result = run(main_BS, line, tmp_path / 'bs')
     assert result['args']['draw'] == 'cluster'
-    assert next((tmp_path / 'bs').iterdir()).name.startswith('BS-running_mean_Digits')
+    assert next((tmp_path / 'bs').iterdir()).name.startswith('BS-running_mean_few')
     result = run(main_script, f'{line} --draw largest', tmp_path / 'own')  # a row of DRAWS
     assert result['args']['changed']['draw'] == 'largest'
 

@@ -16,6 +16,7 @@ import torch
 import main as main_script
 import main_eval
 import main_report
+from evaluation.protocol import POOLS
 from figures import grid
 from utils import script
 
@@ -33,16 +34,16 @@ def result_of(path):
 
 @pytest.mark.parametrize('method', ['DC', 'DSA'])
 def test_condensed_digits_beat_random_selection_and_the_loss_falls(method, tmp_path, capsys):
-    evaluation = '--dataset Digits --model ConvNetD2 --ipc 1 --num_eval 3 --epoch_eval_train 50'
-    line = f'{evaluation} --method {method} --Iteration 30 --num_exp 1 --eval_every 0'
+    evaluation = '--dataset Digits --model ConvNetD1 --ipc 1 --num_eval 3 --epoch_eval_train 50'
+    line = f'{evaluation} --method {method} --Iteration 20 --num_exp 1 --eval_every 0'
     output = run(main_script, line, tmp_path / 'condensed', capsys)
     assert (
-        output.strip().splitlines()[-1].startswith('ConvNetD2 ')
+        output.strip().splitlines()[-1].startswith('ConvNetD1 ')
         and ' ± ' in output.splitlines()[-1]
     )
     log = next((tmp_path / 'condensed').glob('*/log.jsonl')).read_text().splitlines()
     losses = [record['loss'] for record in map(json.loads, log) if 'loss' in record]
-    assert len(losses) == 30 and np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert len(losses) == 20 and np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     protocol = 'dsa' if method == 'DSA' else 'dc'
     run(
         main_eval,
@@ -51,7 +52,7 @@ def test_condensed_digits_beat_random_selection_and_the_loss_falls(method, tmp_p
         capsys,
     )
     condensed, random = (
-        result_of(tmp_path / name)['accs_all_exps']['ConvNetD2'] for name in ('condensed', 'random')
+        result_of(tmp_path / name)['accs_all_exps']['ConvNetD1'] for name in ('condensed', 'random')
     )
     standard_error = np.hypot(
         np.std(condensed) / len(condensed) ** 0.5, np.std(random) / len(random) ** 0.5
@@ -79,7 +80,8 @@ def test_sets_of_other_projects_are_evaluated(tmp_path, capsys):
     assert 'is finished' in run(main_eval, line, tmp_path / 'out', capsys)
 
 
-def test_several_sets_are_evaluated_into_one_table(tmp_path, capsys):
+def test_several_sets_are_evaluated_into_one_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(POOLS, 'P', ('MLP', 'ConvNetD1', 'LeNet'))
     for method in ('DC', 'DSA'):
         images, labels = torch.randn(20, 1, 8, 8), torch.arange(10).repeat_interleave(2)
         content = {'data': [[images, labels]], 'args': {'method': method, 'dataset': 'Digits'}}
@@ -91,14 +93,14 @@ def test_several_sets_are_evaluated_into_one_table(tmp_path, capsys):
         main_eval, f'{line} --synset random {files}', tmp_path / 'out', capsys
     ).splitlines()
     header, *rows = output[-5:-1]
-    assert header.split()[:5] == ['accuracy', '%', 'ConvNetNP', 'ConvNetMP', 'ConvNetAP']
+    assert header.split()[:5] == ['accuracy', '%', 'MLP', 'ConvNetD1', 'LeNet']
     assert [row.split(',')[0] for row in rows] == ['random', 'DC', 'DSA']
     lines = list(csv.DictReader((tmp_path / 'networks.csv').open()))
     assert len(lines) == 9 and {line['num_networks'] for line in lines} == {'10', '2'}
     saved = torch.load(next((tmp_path / 'out').glob('eval_res_DC*/res_*.pt')), weights_only=True)
-    accs = 100 * np.array(saved['accs_all_exps']['ConvNetMP'])
+    accs = 100 * np.array(saved['accs_all_exps']['ConvNetD1'])
     (cell,) = (
-        line for line in lines if line['set'].startswith('DC') and line['network'] == 'ConvNetMP'
+        line for line in lines if line['set'].startswith('DC') and line['network'] == 'ConvNetD1'
     )
     assert float(cell['mean']) == pytest.approx(accs.mean(), abs=1e-3)
     assert float(cell['std']) == pytest.approx(accs.std(), abs=1e-3)
