@@ -21,6 +21,7 @@ from utils import silence
 
 QUANTITIES = ('match', 'inner_epoch', 'evaluation_epoch', 'test')
 SECONDS = 30  # a quantity is repeated at least twice, and no more once it has taken so long
+WIDTH = 256  # of the convolution that shows what the device can do
 
 
 def make(name: str, data: Data, method: str, ipc: int, reference: Path | None, compile: bool | str):
@@ -119,8 +120,9 @@ def rates(device: torch.device, precisions) -> dict[str, float]:
     for precision in sorted(precisions):
         dtype = torch.bfloat16 if precision == 'bf16' else torch.float32
         set_up_device(str(device), precision)
-        matrix = torch.randn(4096, 4096, device=device).to(dtype)
-        images, kernels = matrix.view(256, 256, 16, 16), matrix[:144].reshape(256, 256, 3, 3)
+        matrix = torch.randn(16 * WIDTH, 16 * WIDTH, device=device).to(dtype)
+        images = matrix.view(WIDTH, WIDTH, 16, 16)
+        kernels = matrix.flatten()[: 9 * WIDTH**2].view(WIDTH, WIDTH, 3, 3)
         seconds = [
             min(timed(f, device) for _ in range(4))
             for f in (
@@ -128,7 +130,9 @@ def rates(device: torch.device, precisions) -> dict[str, float]:
                 partial(F.conv2d, images, kernels, padding=1),
             )
         ]
-        result[precision] = max(2 * 4096**3 / seconds[0], 2 * 256**4 * 9 / seconds[1])
+        result[precision] = max(
+            2 * (16 * WIDTH) ** 3 / seconds[0], 2 * 9 * 16**2 * WIDTH**3 / seconds[1]
+        )
     block, target = (torch.zeros(2**26, device=device) for _ in range(2))
     result['copy'] = (
         2 * 4 * 2**26 / min(timed(lambda: target.copy_(block), device) for _ in range(4))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import bench
+from benchmark import measure
 from benchmark.contestants import REFERENCE_NAMES, Ours, Textbook, reference_modules
 from benchmark.measure import work_of_a_step
 from methods import SHELF
@@ -15,8 +16,8 @@ from utils import UserError
 
 
 @pytest.mark.parametrize('method', ['DC', 'DSA', 'BS'])
-def test_contestants_do_the_same_work(digits, method):
-    ours, slow = Ours(digits, method, 2, 'fp32', False), Textbook(digits, method, 2, 'fp32', False)
+def test_contestants_do_the_same_work(uneven, method):
+    ours, slow = (kind(uneven[0], method, 2, 'fp32', False) for kind in (Ours, Textbook))
     for contestant in (ours, slow):
         contestant.match()
         contestant.inner_epoch()
@@ -77,7 +78,8 @@ def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
         reference_modules(tmp_path)
 
 
-def test_a_small_run(tmp_path, capsys):
+def test_a_small_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measure, 'WIDTH', 32)
     line = '--dataset Digits --ipc 1 --only_match --repeats 2 --compile off --precision fp32'
     line += ' --no-textbook'
     bench.main([*line.split(), '--out', str(tmp_path / 'bench.csv')])
