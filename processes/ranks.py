@@ -31,6 +31,13 @@ def _joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
+def _set_by_torchrun(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal():
+        raise UserError(f'the ranks do not find each other ({name} is {value}); use torchrun')
+    return int(value)
+
+
 def size() -> int:
     """Return how many ranks there are."""
     return dist.get_world_size() if _joined() else 1
@@ -38,7 +45,7 @@ def size() -> int:
 
 def size_here() -> int:
     """Return how many of them are on this machine."""
-    return int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return _set_by_torchrun('LOCAL_WORLD_SIZE', 1)
 
 
 def rank() -> int:
@@ -62,7 +69,7 @@ def join(device: str) -> str:
     On a GPU it is the one of the process's number on its machine. Raises UserError if there is
     none, if the ranks do not find each other, or if their code differs.
     """
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
+    if _set_by_torchrun('WORLD_SIZE', 1) == 1:
         return device
     if device.startswith('cuda'):
         device = _own_gpu(device)
@@ -85,7 +92,7 @@ def join(device: str) -> str:
 
 
 def _own_gpu(device: str) -> str:
-    local, gpus = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
+    local, gpus = _set_by_torchrun('LOCAL_RANK', 0), torch.cuda.device_count()
     if device != 'cuda':
         raise UserError(f'--device {device} with torchrun: leave it out, each rank takes its own')
     if not gpus:

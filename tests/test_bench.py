@@ -78,14 +78,14 @@ def test_modules_of_the_reference_do_not_replace_ours(tmp_path):
         reference_modules(tmp_path)
 
 
-def test_a_small_run(tmp_path, monkeypatch, capsys):
+def test_a_small_run(few_digits, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(measure, 'WIDTH', 32)
-    line = '--dataset Digits --ipc 1 --only_match --repeats 2 --compile off --precision fp32'
+    line = f'--dataset {few_digits} --ipc 1 --only_match --repeats 2 --compile off --precision fp32'
     line += ' --no-textbook'
     bench.main([*line.split(), '--out', str(tmp_path / 'bench.csv')])
     (row,) = csv.DictReader((tmp_path / 'bench.csv').open())
     assert row['contestant'] == 'ours fp32' and float(row['match']) > 0
-    assert float(row['peak_memory_mib']) > 100 and row['dataset'] == 'Digits'
+    assert float(row['peak_memory_mib']) > 100 and row['dataset'] == str(few_digits)
     assert row['commit'] and row['torch'] == torch.__version__
     assert 'ours fp32' in capsys.readouterr().out
 

@@ -25,10 +25,7 @@ from storage.files import (
 from utils import Shown, UserError, aligned, handling, script
 
 ROOT = Path(__file__).parents[1]
-RUN = (
-    '--dataset Digits --model MLP --ipc 1 --Iteration 2 --num_exp 1 --num_eval 1 '
-    '--epoch_eval_train 1'
-)
+RUN = 'PY main.py --model MLP --ipc 1 --Iteration 2 --num_exp 1 --num_eval 1 --epoch_eval_train 1'
 
 
 def shell(command, **env):
@@ -70,17 +67,16 @@ def test_foreign_words_do_not_steer_the_terminal():
     'rest',
     [' 2>&- | head -1', ' >/dev/full'],
 )
-def test_a_run_ends_though_nobody_sees_it(rest, tmp_path):
-    code, _, error = shell(f'PY main.py {RUN} --save_path {tmp_path}{rest}')
+def test_a_run_ends_though_nobody_sees_it(rest, few_digits, tmp_path):
+    code, _, error = shell(f'{RUN} --dataset {few_digits} --save_path {tmp_path}{rest}')
     assert code == 0 and 'Traceback' not in error and 'Exception ignored' not in error
     assert list(tmp_path.glob('*/res_*.pt'))
     assert not any(path.stat().st_size == 0 for path in tmp_path.glob('*/*.jsonl'))
 
 
-def test_a_terminal_that_is_not_utf8(tmp_path):
-    code, output, error = shell(
-        f'PY main.py {RUN} --save_path {tmp_path}', PYTHONIOENCODING='ascii'
-    )
+def test_a_terminal_that_is_not_utf8(few_digits, tmp_path):
+    line = f'{RUN} --dataset {few_digits} --save_path {tmp_path}'
+    code, output, error = shell(line, PYTHONIOENCODING='ascii')
     assert code == 0 and '+-' in output and 'Traceback' not in error
 
 

@@ -25,7 +25,7 @@ from utils import UserError
 ROOT = Path(__file__).parents[1]
 LOOPS = '--outer_loop 2 --inner_loop 2'
 CLUSTERS = '--num_cluster 3 --extractor_epochs 1'
-EVALUATION = '--dataset Digits --model ConvNetD1 --num_eval 3 --epoch_eval_train 3'
+EVALUATION = '--model ConvNetD1 --num_eval 3 --epoch_eval_train 3'
 LINE = f'{EVALUATION} --ipc 2 --num_exp 1 --eval_every 2 --Iteration 3'
 TIMES = 'seconds', 'evaluate_seconds', 'peak_memory_mib'
 
@@ -92,7 +92,7 @@ JOBS = {
     2: [
         ('main.py', f'{LINE} --method DSA --level both --factor 2 {LOOPS}'),
         ('main.py', f'{LINE} --method DC --level inter {LOOPS}'),
-        ('main_BS.py', f'{LINE} --dataset <few> {LOOPS} --cluster_path <own> {CLUSTERS}'),
+        ('main_BS.py', f'{LINE} {LOOPS} --cluster_path <own> {CLUSTERS}'),
         ('main_eval.py', f'{EVALUATION} --synset random --num_exp 2'),
     ],
     3: [
@@ -113,8 +113,8 @@ def test_ranks_give_the_numbers_of_one_process(tmp_path, few_digits, num):
     for job, (script, line) in enumerate(JOBS[num]):
         for count in (1, num):
             own = tmp_path / str(count) / str(job)
-            words = line.replace('<own>', str(own)).replace('<few>', str(few_digits)).split()
-            words += ['--save_path', f'{own}/runs']
+            line_ = f'--dataset {few_digits} --save_path {own}/runs {line}'
+            words = line_.replace('<own>', str(own)).split()
             if count == 1:
                 run(words, script)
             else:
@@ -134,7 +134,7 @@ def children(pid):
 
 
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs /proc')
-def test_a_run_goes_on_after_a_rank_has_died(tmp_path):
+def test_a_run_goes_on_after_a_rank_has_died(tmp_path, few_digits):
     # It saves whenever it can, and is slow from then on: the kill comes between two checkpoints.
     script = (
         'import sys, time, experiment.run as run, main, methods.gradient_matching as matching\n'
@@ -146,7 +146,7 @@ def test_a_run_goes_on_after_a_rank_has_died(tmp_path):
         'main.main(sys.argv[1:])'
     )
     (tmp_path / 'often.py').write_text(script)
-    line = f'{LINE} {LOOPS} --save_path'
+    line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path'
     run(f'{line} {tmp_path}/whole'.split())
     words = command(2, tmp_path / 'often.py', f'{line} {tmp_path}/stopped')
     with open(tmp_path / 'stderr', 'w') as stderr:
@@ -172,9 +172,10 @@ def save_slowly(begun, words):
     main_script.main(words)
 
 
-def test_a_signal_to_one_rank_waits_for_the_checkpoint_of_the_first(tmp_path):
+def test_a_signal_to_one_rank_waits_for_the_checkpoint_of_the_first(tmp_path, few_digits):
     # No earlier checkpoint is there: else an unfinished save would not show.
-    line = f'{LINE} {LOOPS} --save_path {tmp_path}/runs'.replace('_every 2', '_every 0')
+    line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path {tmp_path}/runs'
+    line = line.replace('_every 2', '_every 0')
     words, begun = line.replace('--Iteration 3', '--Iteration 500').split(), tmp_path / 'begun'
     processes = start_ranks(2, save_slowly, begun, words, folder=tmp_path / 'output')
     while not begun.exists():
@@ -190,20 +191,21 @@ def run_own_seed(line):
     main_script.main([*line.split(), '--seed', os.environ['RANK']])
 
 
-def test_different_arguments_are_refused(tmp_path):
-    line, output = f'{LINE} {LOOPS} --save_path {tmp_path}/runs', tmp_path / 'output'
+def test_different_arguments_are_refused(tmp_path, few_digits):
+    line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path {tmp_path}/runs'
+    output = tmp_path / 'output'
     assert ended(start_ranks(2, run_own_seed, line, folder=output)) == [2, 2]
     first = 'error: ranks 0 and 1 differ in arguments: seed 0 and 1'
     assert first in (output / '0').read_text()
     assert 'error: rank 1: ranks 0 and 1 differ' in (output / '1').read_text()
 
 
-@pytest.mark.parametrize('place', [{'MASTER_PORT': 'x'}, {'RANK': 'x'}], ids=str)
-def test_a_missing_rendezvous_is_one_line(place, monkeypatch, capsys):
-    own = {'RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'} | place
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
-    error = error_of(main_script, f'{LINE} {LOOPS}'.split(), capsys)
+@pytest.mark.parametrize('name', ['MASTER_PORT', 'WORLD_SIZE'])
+def test_a_missing_rendezvous_is_one_line(name, monkeypatch, capsys):
+    own = {'RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'}
+    for key, value in (own | {name: 'x'}).items():
+        monkeypatch.setenv(key, value)
+    error = error_of(main_script, f'--dataset Digits {LINE} {LOOPS}'.split(), capsys)
     assert re.search(r'the ranks do not find each other.*torchrun$', error)
 
 
