@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import main as main_script
+from dataset.data import load_dataset
 from engine.training import test_accuracy as accuracy_of
 from features.trained import count_forgetting, trained_on_all
 from methods.coresets import Coreset, Herding, herding, kcenter, kmeans, most_forgotten
@@ -84,7 +85,8 @@ def test_a_random_coreset_depends_on_its_stream(digits):
     assert first[1].tolist() == [c for c in range(10) for _ in range(3)]
 
 
-def test_features_of_a_class_choose_within_it(digits, tmp_path):
+def test_features_of_a_class_choose_within_it(few_digits, tmp_path):
+    digits = load_dataset(str(few_digits))
     net = make_network('ResNet18BN', 1, 10, (8, 8))
     torch.save({'net': net.state_dict(), 'accuracy': 0.1}, tmp_path / 'resnet.pt')
     settings = {'cluster_path': str(tmp_path), 'extractor': str(tmp_path / 'resnet.pt')}

@@ -105,7 +105,7 @@ def test_defaults_are_those_of_the_paper():
 def test_end_to_end_above_random_images(tmp_path, capsys):
     line = '--dataset Digits --model ConvNetD1 --ipc 1 --num_exp 1 --num_eval 2'
     line += f' --save_path {tmp_path} --epoch_eval_train 100 --dsa_strategy None'
-    main_script.main(f'{line} --method DM --Iteration 60 --eval_every 0'.split())
+    main_script.main(f'{line} --method DM --Iteration 40 --batch_real 64 --eval_every 0'.split())
     main_script.main(f'{line.replace("--dsa_strategy None", "")} --method random'.split())
     accuracy = {}
     for path in tmp_path.glob('*/res_*.pt'):

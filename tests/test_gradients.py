@@ -146,12 +146,12 @@ def test_compiled_training_and_accuracy_equal_eager_ones(compiler, digits):
 
 
 def test_bf16_gradient_is_close_to_fp32():
-    net, images, _ = make('ConvNet', 32, torch.float32, 64)
+    net, images, _ = make('ConvNet', 16, torch.float32, 32)
     exact, rounded = (
         torch.cat(
             [
                 grad.flatten()
-                for grad in Gradients(net, 64, 1024, False).of_weights(images, 0, precision)[0]
+                for grad in Gradients(net, 32, 256, False).of_weights(images, 0, precision)[0]
             ]
         )
         for precision in ('fp32', 'bf16')
