@@ -17,13 +17,13 @@ from typing import NamedTuple
 import torch
 
 from dataset.augment import DSA
-from dataset.data import Data, load_dataset
-from engine.device import set_up_device
+from dataset.data import Data
 from evaluation.evaluate import evaluate_sets
 from evaluation.protocol import check_pool, eval_pool, strategy_of
 from evaluation.real import EPOCHS, RealImages
 from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
 from experiment.arguments import Arguments, command, parse, run_name
+from experiment.data import load_data
 from experiment.flags import EVERY_RUN, FLAGS
 from experiment.layouts import content_hash, labels_beside
 from experiment.parser import Parser
@@ -211,8 +211,7 @@ def main(argv=None):
     args = parse(parser, argv + of_the_file(parser.parse_args(argv).synset, typed))
     args = args.replaced(command=command(argv))
     check_flags(args, typed)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     synsets = [synset for synset in without_labels(args.synset) if not is_evaluation(synset)]
     everything = [prepared(synset, data, args.replaced(csv=None)) for synset in synsets]
     for one in everything:  # mistakes show before any work

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
-from dataset.data import Data, load_dataset
-from engine.device import set_up_device
+from dataset.data import Data
 from experiment.arguments import Arguments, parse
+from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
 from experiment.parser import Parser
 from experiment.values import natural, place
@@ -100,8 +100,7 @@ def main(argv=None):
     )
     args = parse(parser, argv)
     out = check_picture(args.out)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     members, features = clusters_of(data, args)
     title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
     draw_clusters(data, members, features, title, out, args.seed)

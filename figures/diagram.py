@@ -13,9 +13,9 @@ import torch
 from matplotlib.patches import FancyArrowPatch
 from sklearn.decomposition import PCA
 
-from dataset.data import Data, load_dataset
-from engine.device import set_up_device
+from dataset.data import Data
 from experiment.arguments import parse
+from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
 from experiment.parser import Parser
 from experiment.result import load_result
@@ -136,8 +136,7 @@ def main(argv=None):
     )
     args = parse(parser, argv)
     out = check_picture(args.out)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     images, labels = load_result(args.file)['data'][0]
     images = images[labels == args.class_idx]
     if tuple(images.shape[1:]) != data.shape or not len(images):
