@@ -11,4 +11,7 @@ def load_data(args: Arguments) -> Data:
     Raises UserError for a device that is not there, and for data that cannot be used.
     """
     device = set_up_device(args.device, args.precision)
-    return load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    return load_dataset(
+        args.dataset, args.data_path, args.im_size, device, args.resize, args.zca,
+        data_device=args.data_device,
+    )  # fmt: skip

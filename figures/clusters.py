@@ -29,7 +29,7 @@ PER_ROW, MAX_ROWS = 12, 10
 def montage(data: Data, members: list[list[int]]) -> np.ndarray:
     """Return (H, W, 3): the images of each cluster nearest to its centre, a row a cluster."""
     chosen = [torch.tensor(part[:PER_ROW], device=data.device) for part in members[:MAX_ROWS]]
-    return tile([data.pixels_train[index].float().cpu() / 255 for index in chosen])
+    return tile([data.pixels(index).float().cpu() / 255 for index in chosen])
 
 
 def check_features(features: torch.Tensor) -> None:

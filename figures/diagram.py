@@ -97,7 +97,7 @@ def draw_diagram(
     everything = torch.tensor([i for part in members for i in part], device=data.device)
 
     def real(index):
-        return data.pixels_train[index].float().cpu() / 255
+        return data.pixels(index).float().cpu() / 255
 
     sheet = Sheet(10.6, 5.0)
     sheet.text(0.15, 4.72, 'once, for every class', ha='left', weight='bold')
