@@ -17,20 +17,18 @@ from typing import NamedTuple
 import torch
 
 from dataset.augment import DSA
-from dataset.data import Data, load_dataset
-from engine.device import set_up_device
+from dataset.data import Data
+from dataset.parts import refuse
 from evaluation.evaluate import evaluate_sets
 from evaluation.protocol import check_pool, eval_pool, strategy_of
 from evaluation.real import EPOCHS, RealImages
 from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
 from experiment.arguments import Arguments, command, parse, run_name
+from experiment.data import load_data
 from experiment.flags import EVERY_RUN, FLAGS
 from experiment.layouts import content_hash, labels_beside
 from experiment.parser import Parser
-from experiment.result import (
-    REAL,
-    load_result,
-)
+from experiment.result import REAL, load_result
 from experiment.values import place, word
 from methods import METHODS
 from methods.parameterisation import Tiles
@@ -111,6 +109,23 @@ def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
         return all_images(data, args)
     args = args.replaced(run_name=run_name('random', vars(args), args.changed))
     return Prepared(random_sets(data, args), args)
+
+
+def all_prepared(data: Data, args: Arguments, typed: set[str]) -> list[Prepared]:
+    """Return what is to be evaluated; raise UserError with the mistakes of all files together."""
+    everything, faults = [], []
+    for synset in without_labels(args.synset):
+        try:
+            if is_evaluation(synset):
+                continue
+            everything.append(prepared(synset, data, args.replaced(csv=None)))
+            check_evaluation(everything[-1].pairs, everything[-1].args, data, typed)
+        except UserError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    refuse('--synset', list(map(str, faults)))
+    return everything
 
 
 def all_images(data: Data, args: Arguments) -> Prepared:
@@ -211,12 +226,8 @@ def main(argv=None):
     args = parse(parser, argv + of_the_file(parser.parse_args(argv).synset, typed))
     args = args.replaced(command=command(argv))
     check_flags(args, typed)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
-    synsets = [synset for synset in without_labels(args.synset) if not is_evaluation(synset)]
-    everything = [prepared(synset, data, args.replaced(csv=None)) for synset in synsets]
-    for one in everything:  # mistakes show before any work
-        check_evaluation(one.pairs, one.args, data, typed)
+    data = load_data(args)
+    everything = all_prepared(data, args, typed)
     foreign = [one.line for one in everything if one.line]
     if foreign:
         print(aligned([RECOGNISED, *foreign]))

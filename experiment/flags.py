@@ -154,6 +154,9 @@ FLAGS = {
     # another run of the same experiment
     'seed': Flag('repetition', 'decides every random draw', 0, natural, column=True),
     'device': Flag('place', 'cpu, cuda, cuda:1 …', device_at_hand),
+    'data_device': Flag('place', 'cpu: real images stay in main memory, for sets that a GPU has no '
+                        'room for (default: they are on the device)', choices=('cpu',),
+                        optional=True),
     'precision': Flag(
         'repetition',
         'fp32; tf32: faster matrix units on GPUs; bf16: real-image gradients and training in '
@@ -177,7 +180,7 @@ REPLACES = {
 }
 # What scripts take besides the flags of methods and samplers.
 DATA = 'dataset', 'data_path', 'im_size', 'resize', 'zca'
-COMPUTE = 'seed', 'device', 'precision'
+COMPUTE = 'seed', 'device', 'data_device', 'precision'
 EVALUATION = (
     'model', 'lr_net', 'batch_train', 'eval_mode', 'num_exp', 'num_eval', 'epoch_eval_train',
     'protocol',

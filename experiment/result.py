@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from dataset.data import Data
+from dataset.parts import refuse
 from dataset.whitening import EPSILON
 from experiment.arguments import Arguments
 from experiment.flags import FLAGS, flags_of_kinds
-from experiment.layouts import in_our_layout
+from experiment.layouts import faults_of, in_our_layout
 from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
@@ -133,6 +134,7 @@ KIND = {
 def load_result(path: Path) -> dict:
     """Load a result file, ours or another project's; raise UserError for another format."""
     result = in_our_layout(path)
+    refuse(path, [fault for pair in result['data'] for fault in faults_of(*pair)])
     args = result.get('args')
     if isinstance(args, dict) and 'data_hash' not in args:
         # Another project's: a word of ours may mean something else there, and is left out then.

@@ -201,9 +201,9 @@ UNWRITABLE = {
 @pytest.mark.parametrize('script', [main_eval, bench, gradient_error, main_report])
 def test_where_a_table_goes_is_tried_first(script, case, capsys, monkeypatch):
     flag, words, first = {
-        main_eval: ('--csv', ['--synset', 'random'], 'load_dataset'),
+        main_eval: ('--csv', ['--synset', 'random'], 'load_data'),
         bench: ('--out', [], 'load_dataset'),
-        gradient_error: ('--out', [], 'load_dataset'),
+        gradient_error: ('--out', [], 'load_data'),
         main_report: ('--out', [], 'collect'),
     }[script]
     monkeypatch.setattr(script, first, None)  # calling it would be a TypeError
@@ -213,7 +213,7 @@ def test_where_a_table_goes_is_tried_first(script, case, capsys, monkeypatch):
 
 @pytest.mark.parametrize('ending', ['.csv', '.xyz'])
 def test_a_picture_has_an_ending_that_can_be_drawn(ending, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(gradient_error, 'load_dataset', None)
+    monkeypatch.setattr(gradient_error, 'load_data', None)
     error = error_of(gradient_error, ['--out', tmp_path / f'x{ending}'], capsys)
     assert 'is no format of pictures' in error and 'png' in error
 
