@@ -15,6 +15,7 @@ from methods.coresets import Coreset, Forgetting, Herding, KCenter, KMeansCentre
 from methods.dataset_distillation import DatasetDistillation
 from methods.distance import DISTANCES
 from methods.distribution_matching import DistributionMatching
+from methods.feature_alignment import FeatureAlignment
 from methods.gradient_matching import GradientMatching, SiameseGradientMatching
 from methods.inner_loop import SCHEDULES
 from methods.kernel_inducing_points import KernelInducingPoints
@@ -29,6 +30,7 @@ METHODS = {
     'DSA': SiameseGradientMatching,
     'DM': DistributionMatching,
     'DD': DatasetDistillation,
+    'CAFE': FeatureAlignment,
     'KIP': KernelInducingPoints,
     'mean': ClassMean,
     'random': Coreset,
