@@ -84,6 +84,7 @@ def assert_equal(folder, other):
         (2, f'--method DSA --level both --factor 2 {LOOPS}'),
         (2, f'--method DC --level inter {LOOPS}'),
         (3, '--method DM --batch_real 200'),
+        (2, '--method CAFE --batch_real 40 --outer_loop 2 --inner_loop 11'),
     ],
 )
 def test_ranks_give_the_numbers_of_one_process(tmp_path, num, line):
