@@ -69,11 +69,12 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
             save_end(run, progress.exp, method)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
             progress.sets.append([part.cpu().clone() for part in method.synset])
-            if vars(args).get('factor', 1) > 1:
+            if vars(args).get('factor', 1) > 1 or vars(args).get('learn_labels'):
                 progress.stored.append([part.cpu().clone() for part in method.stored])
             progress.next_set()
             run.checkpoint(progress)
-        return save_result(run, result_path, data, progress)
+        kernel_accs = kernel_accuracies(method_class, data, args, progress)
+        return save_result(run, result_path, data, progress, kernel_accs)
 
 
 def try_everything(
@@ -108,6 +109,17 @@ def total_matters(method_class, args: Arguments) -> str | None:
     if hasattr(method_class, 'total_matters'):
         return method_class.total_matters(args)
     return f'--method {args.method}' if 'Iteration' in keywords_of(method_class) else None
+
+
+def kernel_accuracies(
+    method_class, data: Data, args: Arguments, progress: Progress
+) -> list[float] | None:
+    """Return each set's accuracy by a kernel, of a method whose images serve one, else None."""
+    if not hasattr(method_class, 'kernel_accuracy'):
+        return None
+    # Learned labels are in what is stored; what networks are trained on has classes.
+    sets = progress.stored or progress.sets
+    return [method_class.kernel_accuracy(data, args, *pair) for pair in sets]
 
 
 def begin_set(

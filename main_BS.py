@@ -1,4 +1,4 @@
-"""Condense on batches drawn from clusters of each class: batch sampling (BS), on DC, DSA, DM or DD.
+"""Condense on batches drawn from clusters of each class: batch sampling (BS), on DC, DSA, DM, …
 
     python main_BS.py --layer_idx 3 --num_cluster 20 --ipc 10             # published: 42.8 ± 0.6 %
     python main_BS.py --method DSA --dataset Digits --model ConvNetD1 --num_cluster 5

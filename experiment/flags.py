@@ -119,6 +119,9 @@ FLAGS = {
                   label=' '),
     'schedule': Flag('experiment', 'epochs of the network after each update', 'constant'),
     'momentum_net': Flag('experiment', 'momentum of its training', 0.0, share),
+    'learn_labels': Flag('experiment', 'learn the labels of the images, too', False, bool),
+    'ridge': Flag('experiment', 'regularisation of kernel regression, times the mean of its '
+                  'diagonal', 1e-6, share),
     # which real images a step sees
     'draw': Flag('clusters', 'which real images of a class a step sees', column=True, label=' '),
     'layer_idx': Flag('clusters', 'block of ResNet18: 0, 1, 2 or 3', 1, int, (0, 1, 2, 3),

@@ -52,7 +52,7 @@ def initial_images(
     factor = tiles.factor if tiles else 1
     if init == 'mix' and factor == 1:
         raise UserError(
-            '--init mix shrinks real images to tiles: it needs --factor 2 or more (DC, DSA, DM)'
+            '--init mix shrinks real images to tiles: it needs --factor 2 or more (DC, DM, CAFE, …)'
         )
     needed = ipc if init == 'real' else ipc * factor**2
     largest = max(range(data.num_classes), key=lambda c: len(data.indices_class[c]))

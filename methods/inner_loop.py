@@ -29,10 +29,11 @@ def epochs_after(step: int, inner_loop: int, schedule: str) -> int:
 
 
 def check_inner_loop(data: Data, args: Arguments) -> None:
-    """Raise UserError if the network of gradient matching cannot see a batch that will occur."""
+    """Raise UserError if the network of a method cannot see a batch that will occur."""
     # Batch norm takes its statistics of real images of all classes, and in the inner loop.
     smallest = len(data.labels_train)
-    if args.outer_loop > 1 and epochs_after(0, args.inner_loop, args.schedule):
+    schedule = vars(args).get('schedule', 'constant')
+    if args.outer_loop > 1 and epochs_after(0, args.inner_loop, schedule):
         num = data.num_classes * num_images(vars(args))
         smallest = min(smallest, last_batch(num, args.batch_train))
     check_network(args.model, data, smallest, f'--method {args.method}')

@@ -92,6 +92,7 @@ JOBS = {
     2: [
         ('main.py', f'{LINE} --method DSA --level both --factor 2 {LOOPS}'),
         ('main.py', f'{LINE} --method DC --level inter {LOOPS}'),
+        ('main.py', f'{LINE} --method CAFE --batch_real 40 --outer_loop 2 --inner_loop 11'),
         ('main_BS.py', f'{LINE} {LOOPS} --cluster_path <own> {CLUSTERS}'),
         ('main_eval.py', f'{EVALUATION} --synset random --num_exp 2'),
     ],
