@@ -149,8 +149,8 @@ FLAGS = {
                              type=positive, optional=True),
     'eval_every': Flag('evaluation', 'evaluate at each multiple of this; 0: only at the end', 500,
                        natural),
-    'protocol': Flag('evaluation', 'dc plain, dsa augmented (default: as the set was made)',
-                     choices=('dc', 'dsa'), optional=True),
+    'protocol': Flag('evaluation', 'dc plain, dsa augmented, idc augmented and mixed (default: as '
+                     'the set was made)', choices=('dc', 'dsa', 'idc'), optional=True),
     # another run of the same experiment
     'seed': Flag('repetition', 'decides every random draw', 0, natural, column=True),
     'device': Flag('place', 'cpu, cuda, cuda:1 …', device_at_hand),

@@ -110,7 +110,7 @@ def _is_read(read, value):
 # What is read of the arguments in a file; another project may store more, and less.
 CHECKED = *flags_of_kinds('data', 'experiment', 'clusters', 'evaluation'), 'seed', 'precision'
 TYPED = {f'{name}?': of_flag(name) for name in CHECKED} | {
-    'protocol?': lambda value: value in ('dc', 'dsa'),
+    'protocol?': lambda value: value in FLAGS['protocol'].choices,
     'synset?': word,
     'data_hash?': word,
 }

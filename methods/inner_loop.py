@@ -9,7 +9,7 @@ import torch
 
 from dataset.data import Data
 from engine.gradients import loss
-from engine.training import TrainStep, load_optimizer, train_epoch
+from engine.training import TrainStep, forget, load_optimizer, train_epoch
 from engine.trial import check_network, last_batch
 from experiment.arguments import Arguments, num_images
 from processes import ranks
@@ -57,9 +57,7 @@ class InnerLoop:
 
     def begin(self) -> None:
         """Forget the momentum of the network before: its weights were drawn again."""
-        for state in self.optimizer.state.values():
-            if state.get('momentum_buffer') is not None:
-                state['momentum_buffer'].zero_()
+        forget(self.optimizer)
 
     def train(self, images: torch.Tensor, labels: torch.Tensor, step: int) -> int:
         """Train on images (N, C, H, W) after matching step number `step`; return the epochs."""
