@@ -23,7 +23,7 @@ from experiment.go_on import GivenSet, Neighbours, save_end
 from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
 from experiment.run import Run
-from experiment.shelf import keywords_of, spelled
+from experiment.shelf import keywords_of, needs_clusters, spelled
 from experiment.tensorboard import summary_writer
 from processes import ranks
 from storage.files import check_writable
@@ -88,7 +88,7 @@ def try_everything(
     if hasattr(method_class, 'check'):
         method_class.check(data, args)
     # What the method itself refuses shows before clusters are made.
-    if vars(args).get('draw', 'uniform') != 'uniform':
+    if needs_clusters(vars(args).get('draw')):
         uniform = make_sampler(data, args.replaced(draw='uniform'))
         build(method_class, data, uniform, args.replaced(compile=False), 0)
 

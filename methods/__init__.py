@@ -6,20 +6,23 @@ own defaults: values, or functions of the other flags whose docstring is their h
 functions for loops typed as auto. EPOCHS_ON_ALL: epochs that it trains a network on all images
 first, which --compile auto counts as work. A static check(data, args), if any, tries its network at
 the sizes that will occur (engine/trial.py). A static total_matters(args) says which flag, if any,
-makes every iteration depend on their number; without it, the keyword Iteration does.
+makes every iteration depend on their number; without it, the keyword Iteration does. With
+SHOWS_NETWORK it calls methods.representative.look, so --draw representative is possible.
 """
 
-from experiment.shelf import Shelf
+from experiment.shelf import FOLLOWING, Shelf
 from methods.coresets import Coreset, Forgetting, Herding, KCenter, KMeansCentres
 from methods.dataset_distillation import DatasetDistillation
 from methods.distance import DISTANCES
 from methods.distribution_matching import DistributionMatching
 from methods.gradient_matching import GradientMatching, SiameseGradientMatching
+from methods.idc import DREAM, IDC
 from methods.inner_loop import SCHEDULES
 from methods.levels import LEVELS
 from methods.mean import ClassMean
 from methods.recipes import RECIPES
 from methods.reduction import REDUCTIONS
+from methods.representative import RepresentativeSampler
 from methods.sampling import DRAWS, cluster_sampler
 
 METHODS = {
@@ -27,6 +30,8 @@ METHODS = {
     'DSA': SiameseGradientMatching,
     'DM': DistributionMatching,
     'DD': DatasetDistillation,
+    'IDC': IDC,
+    'DREAM': DREAM,
     'mean': ClassMean,
     'random': Coreset,
     'herding': Herding,
@@ -40,6 +45,6 @@ TABLES = {
     'reduce': REDUCTIONS,
     'level': LEVELS,
     'schedule': SCHEDULES,
-    'draw': DRAWS,
+    'draw': {**DRAWS, FOLLOWING: RepresentativeSampler},
 }
 SHELF = Shelf(METHODS, TABLES, cluster_sampler, RECIPES)

@@ -61,7 +61,7 @@ def make_method(digits):
             'lr_net': 0.01, 'batch_real': 32, 'batch_train': 256, 'init': 'noise',
             'dsa_strategy': 'None', 'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None,
             'level': 'intra', 'schedule': 'constant', 'factor': 1, 'momentum_net': 0.0,
-            'Iteration': 10, 'precision': 'fp32', 'compile': False,
+            'Iteration': 10, 'n_data': 64, 'precision': 'fp32', 'compile': False,
             'rng': Rng('cpu', seed),
         }  # fmt: skip
         settings |= keywords
