@@ -138,15 +138,15 @@ def resolved(typed: dict, shelf: Shelf, draw: str) -> tuple[str, str | None]:
         return method, None
     own = getattr(shelf.methods[method], 'DEFAULTS', {}).get('draw', draw)
     drawn = typed.get('draw', own_draw or (own if draw == 'uniform' else draw))
+    if own_draw and drawn in UNCLUSTERED:
+        raise UserError(
+            f'--method {name} means cluster batches, --draw {drawn} does not; use --method {method}'
+        )
     if drawn == FOLLOWING and not hasattr(shelf.methods[method], 'SHOWS_NETWORK'):
         able = [key for key, other in shelf.methods.items() if hasattr(other, 'SHOWS_NETWORK')]
         raise UserError(
             f'--draw {drawn} follows the network of a method step by step, which --method {name} '
             f'does not show; use it with {", ".join(able)}'
-        )
-    if own_draw and drawn in UNCLUSTERED:
-        raise UserError(
-            f'--method {name} means cluster batches, --draw {drawn} does not; use --method {method}'
         )
     return method, drawn
 

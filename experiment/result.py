@@ -174,9 +174,12 @@ def label_of(args: dict) -> str:
     draw = args.get('draw')
     name = method_of(args) or 'set'
     label = spelled(REAL.get(name, name), draw)
+    changed = args.get('changed')
     for name, flag in FLAGS.items():
         plain = (flag.default, None) if name != 'draw' else (None, 'cluster', 'uniform')
-        if flag.label and args.get(name) not in plain:
+        # What is the default of the method, its name says: DREAM draws representative images.
+        own = changed is not None and name not in changed
+        if flag.label and args.get(name) not in plain and not own:
             label += f'{flag.label}{args[name]}'
     return label
 

@@ -1,5 +1,7 @@
 """IDC: a step against a plain double backward, its settings, pauses, and what it refuses."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from conftest import error_of
 import main as main_script
 from engine.training import train_epoch
 from experiment.arguments import parse_condensing
+from experiment.result import load_result
 from methods import SHELF
 from methods.inner_loop import images_in_batches
 from methods.representative import RepresentativeSampler
@@ -97,10 +100,13 @@ def test_pixels_are_clamped_in_the_result_and_before_an_iteration(make):
     assert (seen[0] >= 0).all() and (seen[0] <= 1).all()
 
 
-@pytest.mark.parametrize(
-    ('name', 'keywords'),
-    [('IDC', {}), ('DREAM', {}), ('IDC', {'model': 'ConvNetBN', 'factor': 1, 'init': 'real'})],
-)
+SMALL_BATCHNORM = {
+    'model': 'ConvNetBN', 'factor': 1, 'init': 'real', 'batch_real': 4, 'n_data': 8,
+    'batch_train': 8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(('name', 'keywords'), [('IDC', SMALL_BATCHNORM), ('DREAM', {})])
 def test_a_paused_iteration_goes_on_in_another_instance(make, digits, name, keywords):
     def build(seed=0):
         sampler = RepresentativeSampler(digits, 20) if name == 'DREAM' else None
@@ -163,7 +169,7 @@ def test_defaults_are_those_of_the_paper():
     assert parsed('--method DREAM --draw uniform').changed == {'draw': 'uniform'}
 
 
-SHORT = '--dataset Digits --num_exp 1 --num_eval 1 --epoch_eval_train 1'
+SHORT = '--dataset Digits --num_exp 1 --num_eval 1 --epoch_eval_train 1 --compile off'
 
 
 @pytest.mark.parametrize(
@@ -189,3 +195,16 @@ def test_mistakes(line, message, tmp_path, capsys):
     error = error_of(main_script, [*SHORT.split(), *line.split(), '--save_path', tmp_path], capsys)
     assert message in error
     assert not list(tmp_path.iterdir())
+
+
+def test_end_to_end_above_class_means_by_the_same_protocol(tmp_path):
+    line = '--dataset Digits --model ConvNetD1 --ipc 5 --num_exp 1 --num_eval 2 --compile off'
+    line += f' --epoch_eval_train 60 --save_path {tmp_path}'
+    loops = '--Iteration 3 --outer_loop 6 --n_data 64 --eval_every 3'
+    main_script.main(f'{line} --method IDC --factor 1 --lr_img 2 {loops}'.split())
+    main_script.main(f'{line} --method mean --protocol idc'.split())
+    paths = sorted(tmp_path.glob('*/res_*.pt'))
+    idc, mean = (np.mean(load_result(path)['accs_all_exps']['ConvNetD1']) for path in paths)
+    log = [json.loads(line) for line in (paths[0].parent / 'log.jsonl').read_text().splitlines()]
+    start = np.mean(log[0]['accs']['ConvNetD1'])  # no steps
+    assert log[0]['iteration'] == 0 and idc > start + 0.03 and idc > mean

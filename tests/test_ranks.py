@@ -84,6 +84,7 @@ def assert_equal(folder, other):
         (2, f'--method DSA --level both --factor 2 {LOOPS}'),
         (2, f'--method DC --level inter {LOOPS}'),
         (3, '--method DM --batch_real 200'),
+        (3, '--method DREAM --outer_loop 3 --n_data 32 --batch_real 20 --lr_img 0.1'),
     ],
 )
 def test_ranks_give_the_numbers_of_one_process(tmp_path, num, line):
