@@ -10,6 +10,8 @@ makes every iteration depend on their number; without it, the keyword Iteration 
 SHOWS_NETWORK it calls methods.representative.look, so --draw representative is possible.
 """
 
+from collections import ChainMap
+
 from experiment.shelf import FOLLOWING, Shelf
 from methods.coresets import Coreset, Forgetting, Herding, KCenter, KMeansCentres
 from methods.dataset_distillation import DatasetDistillation
@@ -45,6 +47,6 @@ TABLES = {
     'reduce': REDUCTIONS,
     'level': LEVELS,
     'schedule': SCHEDULES,
-    'draw': {**DRAWS, FOLLOWING: RepresentativeSampler},
+    'draw': ChainMap(DRAWS, {FOLLOWING: RepresentativeSampler}),
 }
 SHELF = Shelf(METHODS, TABLES, cluster_sampler, RECIPES)

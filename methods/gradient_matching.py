@@ -9,18 +9,18 @@ Bilen, ICML 2021, arXiv 2102.08259) does so through one differentiable augmentat
 
 import torch
 
+import methods.levels as levels
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.training import load_optimizer
 from experiment.flags import published_strategy
-from methods import levels
 from methods.distance import Derivative, check_distance, reduced_distance
 from methods.initial import initial_images, initial_labels
 from methods.inner_loop import InnerLoop, check_inner_loop
 from methods.parameterisation import Tiles
 from methods.passes import Passes, freeze_statistics
 from methods.presets import AUTO_LOOPS, DEFAULTS
-from methods.representative import look, state_of
+from methods.representative import load_state, look, state_of
 from methods.step_log import StepLog
 from networks import make_network, redraw
 from processes import ranks
@@ -31,8 +31,7 @@ class GradientMatching:
     """DC, shaped like an optimizer: .synset, .step(), .state_dict(), .load_state_dict().
 
     sampler: see methods/sampling.py; model, ipc, … : the flags of the same names; rng: the source
-    of every draw. Raises UserError when a class has too few images to start from, or tiles do not
-    fit.
+    of every draw. Raises UserError for too few images to start from, or tiles that do not fit.
     """
 
     DEFAULTS, AUTO = DEFAULTS, AUTO_LOOPS
@@ -57,8 +56,8 @@ class GradientMatching:
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
 
         # One network for all iterations: its weights are drawn again at each.
-        shape = data.shape
-        self.net = make_network(model, shape[0], data.num_classes, shape[1:], rng.generator)
+        channels, size = data.shape[0], data.shape[1:]
+        self.net = make_network(model, channels, data.num_classes, size, rng.generator)
         check_distance(dis_metric, self.net, model)
         self.inner_loop = InnerLoop(
             data, self.net, self.augmentation, rng, inner_loop=inner_loop, schedule=schedule,
@@ -67,7 +66,7 @@ class GradientMatching:
         )  # fmt: skip
 
         # The synthetic set, class after class.
-        self.tiles = Tiles(factor, shape, self.net)
+        self.tiles = Tiles(factor, data.shape, self.net)
         self.image_syn = initial_images(data, ipc, init, rng, self.tiles, self.net)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
@@ -97,11 +96,10 @@ class GradientMatching:
         """Do one iteration: a fresh network, then outer_loop times match all classes and train it.
 
         When pause() turns true between two outer steps, return None: state_dict() is then complete,
-        and the next call continues. Otherwise return what to log. `loss`, `grad_norm_real` and
+        and the next call continues. Else return what to log. `loss`, `grad_norm_real` and
         `grad_norm_syn` are means over passes and outer steps, the norms L2 of each weight's
-        gradient, by name. A pass is of a class, or with level inter of all. `batch_real` is the
-        mean number of real images a class and step, and `inner_epochs` is of the network. Raises
-        FloatingPointError if the loss or the images are not finite.
+        gradient, by name. A pass is of a class, or of all. `batch_real` is the mean number of real
+        images a class and step. Raises FloatingPointError if loss or images are not finite.
         """
         if self.outer == 0:
             redraw(self.net, self.rng.generator)
@@ -128,6 +126,7 @@ class GradientMatching:
     def prepare(self):
         """Let the network see real images before a step, and a draw that follows it the network."""
         freeze_statistics(self.net, self.data, self.rng)
+        # Before any class draws: a draw that follows the network is of all of them.
         look(self.sampler, self.net, self.outer, self.rng, self.precision)
 
     def match(self):
@@ -148,20 +147,14 @@ class GradientMatching:
         # Alone, a class moves its images at once and is forgotten: memory stays flat.
         elif level == 'intra':
             for c in classes:
-                draw = self._draw(c)  # every rank draws for every class
-                if ranks.owns(c):
-                    gradients = self._gradients([c], [draw])
-                    pair = gradients.grads_syn, gradients.grads_real
-                    self._pull(gradients, self._compare(*pair, row=c))
+                self.match_alone(c)
 
         # Else what moves a class depends on the gradients of all of them.
         else:
             draws = [self._draw(c) for c in classes]
             own = {c: self._gradients([c], [draws[c]]) for c in classes if ranks.owns(c)}
             pairs = self.passes[1].of_all(own, num_classes)
-            both = level == 'both'
-            directions_of = levels.summed_directions if both else levels.centred_directions
-            directions = directions_of(pairs, self._compare)
+            directions = levels.DIRECTIONS[level](pairs, self._compare)
             for c, gradients in own.items():
                 self._pull(gradients, directions[c])
 
@@ -170,6 +163,14 @@ class GradientMatching:
         bring_together(self.image_syn.grad)
         self.log.end_step()
         self.optimizer_img.step()
+
+    def match_alone(self, c):
+        """Write the gradient of the images of class c, if this rank owns it."""
+        draw = self._draw(c)  # every rank draws for every class
+        if ranks.owns(c):
+            gradients = self._gradients([c], [draw])
+            pair = gradients.grads_syn, gradients.grads_real
+            self._pull(gradients, self._compare(*pair, row=c))
 
     def _draw(self, c):
         """Return positions of real images, and an augmentation for both batches: siamese."""
@@ -238,8 +239,7 @@ class GradientMatching:
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.log.totals.copy_(state['totals'])
-        if state_of(self.sampler):
-            self.sampler.batches.copy_(state['batches'])
+        load_state(self.sampler, state)
         if state['inner_loop'] is not None:
             self.inner_loop.load_state_dict(state['inner_loop'])
 

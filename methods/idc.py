@@ -134,15 +134,11 @@ class IDC(GradientMatching):
         self.prepare()
         self.image_syn.grad = torch.zeros_like(self.image_syn)
         for c in range(self.data.num_classes):
-            # Every rank draws for every class, and is right about the images of its own.
-            draw = self._draw(c)
-            if ranks.owns(c):
-                gradients = self._gradients([c], [draw])
-                pair = gradients.grads_syn, gradients.grads_real
-                self._pull(gradients, self._compare(*pair, row=c))
+            self.match_alone(c)
             # One tensor, as in the paper's code: momentum moves the other classes meanwhile.
             self.optimizer_img.step()
             self.image_syn.grad.zero_()
+        # So far every rank is right about the images of its own classes alone.
         self._bring_together()
         self.log.end_step()
 

@@ -92,3 +92,9 @@ def look(sampler, net, step: int, rng: Rng, precision: str) -> None:
 def state_of(sampler) -> dict:
     """Return what a checkpoint needs of a sampler: nothing, unless it follows the network."""
     return {'batches': sampler.batches} if isinstance(sampler, RepresentativeSampler) else {}
+
+
+def load_state(sampler, state: dict) -> None:
+    """Let a sampler go on from a state that holds what state_of() gave."""
+    if isinstance(sampler, RepresentativeSampler):
+        sampler.batches.copy_(state['batches'])
