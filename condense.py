@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dataset.data import Data
 from engine.device import peak_memory
 from evaluation.evaluate import evaluate, print_plan
-from evaluation.protocol import check_pool, eval_pool
+from evaluation.protocol import batch_of, check_pool, eval_pool
 from experiment.arguments import Arguments, flags_of, num_images
 from experiment.checkpoint import restore
 from experiment.compiling import settle_compile
@@ -23,7 +23,7 @@ from experiment.go_on import GivenSet, Neighbours, save_end
 from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
 from experiment.run import Run
-from experiment.shelf import keywords_of, spelled
+from experiment.shelf import keywords_of, needs_clusters, spelled
 from experiment.tensorboard import summary_writer
 from processes import ranks
 from storage.files import check_writable
@@ -85,11 +85,11 @@ def try_everything(
         check_writable(Path(args.save_path) / args.run_name / 'log.jsonl', '--save_path')
     if args.tensorboard:
         summary_writer()
-    check_pool(pool, data, data.num_classes * num_images(vars(args)), args.batch_train)
+    check_pool(pool, data, data.num_classes * num_images(vars(args)), batch_of(vars(args)))
     if hasattr(method_class, 'check'):
         method_class.check(data, args)
     # What the method itself refuses shows before clusters are made.
-    if vars(args).get('draw', 'uniform') != 'uniform':
+    if needs_clusters(vars(args).get('draw')):
         uniform = make_sampler(data, args.replaced(draw='uniform'))
         build(method_class, data, uniform, args.replaced(compile=False), 0)
 

@@ -17,11 +17,18 @@ from typing import NamedTuple
 import torch
 
 from dataset.augment import DSA
-from dataset.data import Data
+from dataset.data import Data, RealImages
 from dataset.parts import refuse
 from evaluation.evaluate import evaluate_sets
-from evaluation.protocol import check_pool, eval_pool, strategy_of
-from evaluation.real import EPOCHS, RealImages
+from evaluation.protocol import (
+    IDC_BATCH,
+    batch_of,
+    check_pool,
+    eval_pool,
+    protocol_of,
+    strategy_of,
+)
+from evaluation.real import EPOCHS
 from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
 from experiment.arguments import Arguments, command, parse, run_name
 from experiment.data import load_data
@@ -68,16 +75,15 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
     why = '--protocol' if args.protocol else 'as it was made'
     if not name and 'dsa_strategy' not in made_by:
         name, why = assumed_protocol(path, made_by)
-    made = {'dsa_strategy': made_by.get('dsa_strategy') or 'None', 'dataset': args.dataset}
-    strategy = strategy_of(made | {'protocol': name})
-    protocol = 'dc' if strategy == 'None' else 'dsa'
-    for note in sets.notes:
+    made = {'dsa_strategy': made_by.get('dsa_strategy'), 'dataset': args.dataset, 'protocol': name}
+    protocol = protocol_of(made)
+    for note in [*sets.notes, *protocol_notes(made_by, protocol, args)]:
         print(f'{path}: {note}')
     args = args.replaced(
         ipc=max(1, len(sets.pairs[0][0]) // (data.num_classes * sets.factor**2)),
         factor=sets.factor,
         protocol=protocol,
-        dsa_strategy=strategy,
+        dsa_strategy=strategy_of(made),
         run_name=run_name(
             f'eval_{path.stem}_{content_hash(path)[:8]}', vars(args), args.changed, ipc=False
         ),
@@ -87,6 +93,15 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
     )
     line = () if 'data_hash' in made_by else description(sets, protocol, why)
     return Prepared(sets.pairs, args, sets.stored, line)
+
+
+def protocol_notes(made_by: dict, protocol: str, args: Arguments) -> list[str]:
+    """Return what to know if nobody typed a protocol that is not the one of the method."""
+    method = METHODS.get(made_by.get('method'))
+    own = protocol_of(made_by | {'protocol': getattr(method, 'DEFAULTS', {}).get('protocol')})
+    if args.protocol or not method or protocol == own:
+        return []
+    return [f'evaluated by protocol {protocol}, as it was made; that of its method is {own}']
 
 
 def decode(sets: Sets, data: Data, factor: int) -> None:
@@ -212,9 +227,14 @@ def check_evaluation(sets: list, args: Arguments, data: Data, typed: set[str]) -
             f'--num_exp {wanted} is more than {args.synset} holds ({len(sets)} sets); '
             'use a smaller one, or leave it out'
         )
+    if 'batch_train' in typed and args.protocol == 'idc':
+        raise UserError(
+            f'--batch_train {args.batch_train} does nothing with protocol idc, whose batches are '
+            f'of {IDC_BATCH} images; leave it out, or type another --protocol'
+        )
     pool = eval_pool(args.eval_mode, args.model)
     for num in {len(labels) for _, labels in sets}:
-        check_pool(pool, data, num, args.batch_train)
+        check_pool(pool, data, num, batch_of(vars(args)))
     DSA(args.dsa_strategy, data.shape, None)  # a file of another project may name any
 
 

@@ -119,6 +119,23 @@ class Data:
         return (images.detach() * std + mean).clamp(0, 1).cpu()
 
 
+class RealImages:
+    """All training images of data, normalised a batch at a time: no float copy of them all is made.
+
+    What engine.training.train_epoch asks of a set's images is all that they offer.
+    """
+
+    def __init__(self, data: Data):
+        self.data, self.device = data, data.device
+
+    def __len__(self):
+        return len(self.data.labels_train)
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        """Return the normalised images at index (N,)."""
+        return self.data.images(index)
+
+
 def _to_tensor(pixels, device):
     grey = pixels.ndim == 3 or pixels.shape[3] == 1
     pixels = pixels.reshape(pixels.shape[:3])[:, None] if grey else pixels.transpose(0, 3, 1, 2)

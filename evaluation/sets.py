@@ -15,8 +15,9 @@ from experiment.layouts import FAR, hard, scale_of
 from experiment.result import load_result
 from utils import UserError
 
-# The methods whose authors evaluate with the DSA strategy.
-AUGMENTED = 'DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'IDC', 'DREAM', 'CAFE'
+# The protocols of methods that augment, as their authors do.
+PROTOCOLS = dict.fromkeys(('DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'CAFE'), 'dsa')
+PROTOCOLS |= {'IDC': 'idc', 'DREAM': 'idc'}
 
 
 @dataclass
@@ -154,8 +155,8 @@ def assumed_protocol(path: Path, made_by: dict) -> tuple[str, str]:
     """Return the protocol of a set that names none, and why."""
     parts = path.stem.split('_')
     method = made_by.get('method') or (parts[1] if parts[0] == 'res' and len(parts) > 1 else '')
-    if method in AUGMENTED:
-        return 'dsa', f'as published for {method}'
+    if method in PROTOCOLS:
+        return PROTOCOLS[method], f'as published for {method}'
     return 'dc', 'the file names none'
 
 

@@ -100,13 +100,16 @@ FLAGS = {
     'inner_loop': Flag('experiment', 'network epochs after each of them; auto: on the line '
                        'between the presets for fewer and for more images', type=loops,
                        load=or_auto(loops)),
+    'n_data': Flag('experiment', 'real images that the network learns from after each of them, in '
+                   'whole batches', type=positive),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),
     'batch_train': Flag('experiment', 'batch size to train networks', 256, positive),
     'init': Flag('experiment', 'start of the images; mix: real ones, shrunk to tiles; centres: of '
-                 'K-Means on the pixels of a class', 'noise',
-                 choices=('noise', 'real', 'mix', 'centres')),
+                 'K-Means on the pixels of a class; representative: real ones, nearest to centres '
+                 'of features', 'noise',
+                 choices=('noise', 'real', 'mix', 'centres', 'representative')),
     'factor': Flag('experiment', 'a stored image holds F x F tiles, each enlarged to an image', 1,
                    positive, metavar='F', column=True, short='factor'),
     'dsa_strategy': Flag('experiment', 'operations joined by "_", or None', published_strategy,
@@ -152,8 +155,8 @@ FLAGS = {
                              type=positive, optional=True),
     'eval_every': Flag('evaluation', 'evaluate at each multiple of this; 0: only at the end', 500,
                        natural),
-    'protocol': Flag('evaluation', 'dc plain, dsa augmented (default: as the set was made)',
-                     choices=('dc', 'dsa'), optional=True),
+    'protocol': Flag('evaluation', 'dc plain, dsa augmented, idc augmented and mixed (default: as '
+                     'the set was made)', choices=('dc', 'dsa', 'idc'), optional=True),
     # another run of the same experiment
     'seed': Flag('repetition', 'decides every random draw', 0, natural, column=True),
     'device': Flag('place', 'cpu, cuda, cuda:1 …', device_at_hand),

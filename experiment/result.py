@@ -126,7 +126,7 @@ def _is_read(read, value):
 # What is read of the arguments in a file; another project may store more, and less.
 CHECKED = *flags_of_kinds('data', 'experiment', 'clusters', 'evaluation'), 'seed', 'precision'
 TYPED = {f'{name}?': of_flag(name) for name in CHECKED} | {
-    'protocol?': lambda value: value in ('dc', 'dsa'),
+    'protocol?': lambda value: value in FLAGS['protocol'].choices,
     'synset?': word,
     'data_hash?': word,
 }
@@ -192,9 +192,12 @@ def label_of(args: dict) -> str:
     draw = args.get('draw')
     name = method_of(args) or 'set'
     label = spelled(REAL.get(name, name), draw)
+    changed = args.get('changed')
     for name, flag in FLAGS.items():
         plain = (flag.default, None) if name != 'draw' else (None, 'cluster', 'uniform')
-        if flag.label and args.get(name) not in plain:
+        # What is the default of the method, its name says: DREAM draws representative images.
+        own = changed is not None and name not in changed
+        if flag.label and args.get(name) not in plain and not own:
             label += f'{flag.label}{args[name]}'
     return label
 

@@ -75,7 +75,7 @@ def make_method(digits):
             'lr_net': 0.01, 'batch_real': 32, 'batch_train': 256, 'init': 'noise',
             'dsa_strategy': 'None', 'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None,
             'level': 'intra', 'schedule': 'constant', 'factor': 1, 'momentum_net': 0.0,
-            'learn_labels': False, 'ridge': 1e-6,
+            'learn_labels': False, 'ridge': 1e-6, 'n_data': 64,
             'Iteration': 10, 'precision': 'fp32', 'compile': False,
             'rng': Rng('cpu', seed),
         }  # fmt: skip

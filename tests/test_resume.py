@@ -217,6 +217,7 @@ def test_full_disk_keeps_the_old_checkpoint(uninterrupted, tmp_path, monkeypatch
     [
         '--method DM',
         '--method DD --inner_loop 1',
+        '--method DREAM --outer_loop 2 --n_data 32 --batch_train 16',
         f'--method DSA --level both --schedule overfit --reduce maxpool1 {" ".join(LOOPS)}',
         f'--level contrast --factor 2 --init mix --momentum_net 0.9 {" ".join(LOOPS)}',
     ],
