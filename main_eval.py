@@ -29,17 +29,25 @@ from evaluation.protocol import (
     strategy_of,
 )
 from evaluation.real import EPOCHS
-from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
+from evaluation.sets import (
+    RECOGNISED,
+    Sets,
+    assumed_protocol,
+    description,
+    is_evaluation,
+    of_the_file,
+    read_sets,
+    without_labels,
+)
 from experiment.arguments import Arguments, command, parse, run_name
 from experiment.data import load_data
 from experiment.flags import EVERY_RUN, FLAGS
-from experiment.layouts import content_hash, labels_beside
+from experiment.layouts import content_hash
 from experiment.parser import Parser
-from experiment.result import REAL, load_result
+from experiment.result import REAL
 from experiment.values import place, word
 from methods import METHODS
 from methods.parameterisation import Tiles
-from networks import NETWORKS
 from processes import ranks
 from report.cross_architecture import NetworksTable
 from storage.files import check_writable
@@ -155,36 +163,6 @@ def all_images(data: Data, args: Arguments) -> Prepared:
         made_by={},  # as of every evaluation that makes no set
     )
     return Prepared([(RealImages(data), data.labels_train)], args)
-
-
-def is_evaluation(synset: str) -> bool:
-    """Tell, and say, whether this script wrote the file: a copy of another set, to be left out."""
-    if synset in REAL or load_result(Path(synset))['args'].get('made_by') is None:
-        return False
-    print(f'{synset} is the evaluation of another file: left out')
-    return True
-
-
-def without_labels(synsets: list[str]) -> list[str]:
-    """Return the files without those that hold the labels of others among them."""
-    labels = {labels_beside(Path(synset)) for synset in synsets}
-    return [synset for synset in synsets if Path(synset) not in labels]
-
-
-def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
-    """Return the flags that were not typed and that the first file was made with, as words."""
-    files = [synset for synset in without_labels(synsets) if synset not in REAL]
-    args = load_result(Path(files[0]))['args'] if files else {}
-    made = args.get('made_by') or args
-    words = []
-    for flag in ('dataset', 'model', 'im_size', 'resize', 'zca'):
-        value = made.get(flag)
-        known = flag != 'model' or value in NETWORKS  # one's own has no name that can be typed
-        if 'data_hash' in args and value not in (None, False) and flag not in typed and known:
-            words += [f'--{flag}'] if value is True else [f'--{flag}', str(value)]
-    if words:
-        print('as the file was made:', *words)
-    return words
 
 
 def make_parser() -> Parser:

@@ -123,6 +123,7 @@ def say_fewer(data: Data, k: int) -> None:
     """Say which classes have fewer images than k, and so fewer clusters."""
     sizes = [len(members) for members in data.indices_class]
     small = [c for c, size in enumerate(sizes) if size < k]
+    # No more than three: of a long-tailed set nearly every class would fill the screen.
     for c in small[:3]:
         say(data.name, f'class {data.class_names[c]!r} has {sizes[c]} images: so many clusters')
 

@@ -16,20 +16,20 @@ from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import choose, largest_chunk, predict
 from engine.taps import ClassTaps, check_taps
-from engine.training import freeze_batchnorm, load_optimizer
+from engine.training import load_optimizer
 from methods.alignment import alignment
 from methods.initial import initial_images, initial_labels
 from methods.inner_loop import InnerLoop, check_inner_loop
 from methods.parameterisation import Tiles
+from methods.passes import freeze_statistics
 from methods.sampling import UniformSampler
-from networks import has_batchnorm, make_network, redraw
+from networks import make_network, redraw
 from processes import ranks
 from utils import Rng
 
 HALVINGS = 6, 8, 9  # tenths of the run, after which the learning rate of the images is halved
 WINDOW = 10  # accuracies that decide whether a loop ends
 SETTLED, MOVED = 0.04, 0.03  # λ1: a network is left; λ2: its training is enough
-BATCHNORM_IMAGES = 16  # real images per class for the statistics
 COUNTERS = (
     'iteration', 'outer', 'epoch', 'training', 'num_real', 'inner_epochs', 'outer_accs',
     'inner_accs',
@@ -70,7 +70,6 @@ class FeatureAlignment:
         shape = data.shape
         self.net = make_network(model, shape[0], data.num_classes, shape[1:], rng.generator)
         check_taps(self.net, '--method CAFE')
-        self.batchnorm = has_batchnorm(self.net)
         self.inner_loop = InnerLoop(
             data, self.net, self.augmentation, rng, inner_loop=1, schedule='constant',
             lr_net=lr_net, momentum_net=0.0, batch_train=batch_train, precision=precision,
@@ -162,9 +161,7 @@ class FeatureAlignment:
         """Take one step on the images along the gradient of the loss, all classes together."""
         classes = range(self.data.num_classes)
         self.net.train()
-        if self.batchnorm:
-            drawn = [self.uniform.draw(c, BATCHNORM_IMAGES, self.rng) for c in classes]
-            freeze_batchnorm(self.net, self.data.images(torch.cat(drawn)))
+        freeze_statistics(self.net, self.data, self.rng)
 
         # Real and synthetic images of a class see the same augmentation: siamese.
         index = [self.sampler.draw(c, self.batch_real, self.rng, self.iteration) for c in classes]

@@ -12,6 +12,7 @@ import torch
 from dataset.data import Data, load_dataset
 from methods import METHODS
 from methods.sampling import UniformSampler
+from networks import NETWORKS
 from utils import Rng
 
 
@@ -19,6 +20,15 @@ from utils import Rng
 def same_numbers_in_every_run():
     """Seed the global generator before each test."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def same_networks():
+    """Forget the networks that a test adds."""
+    known = dict(NETWORKS)
+    yield
+    NETWORKS.clear()
+    NETWORKS.update(known)
 
 
 @pytest.fixture(scope='session', autouse=True)

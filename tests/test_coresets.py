@@ -151,7 +151,7 @@ def test_coresets_end_to_end(method, few_digits, tmp_path, capsys):
         ('--method random --lr_img 5', '--lr_img does nothing for --method random; use it with DC'),
         ('--method mean --ipc 500', 'is more than the largest class'),
         ('--method random --extractor x.pt', '--extractor does nothing for --method random'),
-        ('--method random --feature_net MLP', 'DD, IDC, DREAM, herding, kcenter, kmeans'),
+        ('--method random --feature_net MLP', 'CAFE, KIP, herding, kcenter, kmeans'),
         ('--method herding --num_cluster 5', '--num_cluster does nothing for --method herding'),
     ],
 )

@@ -11,10 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import main as main_script
-from dataset.data import Data
+from dataset.data import Data, RealImages
 from dataset.whitening import Whitening
 from engine import training
-from evaluation.real import RealImages, sample
+from evaluation.real import sample
 from methods.initial import initial_images
 from methods.sampling import UniformSampler
 

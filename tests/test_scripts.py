@@ -157,7 +157,7 @@ MISTAKES = {
         '--dataset Digits --device cuda:77',
         '--device cuda:77 cannot be used.*--device cpu',
     ),
-    'no such kind of device': ('--dataset Digits --device tpu9', '--device tpu9 cannot be used'),
+    'no such kind of device': ('--dataset Digits --device tpu9', '--device tpu9 names no device'),
     'missing archive': ('--dataset nowhere/own.npz', 'nowhere/own.npz'),
     'unwritable results': (
         '--dataset Digits --save_path /dev/null/x',
