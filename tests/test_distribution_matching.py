@@ -60,7 +60,7 @@ def test_batch_norm_sees_all_classes_together(make_method):
 def test_embeddings_in_chunks_equal_one_pass(compile):
     if compile and not has_compiler(torch.device('cpu')):
         pytest.skip('no working C++ compiler here')
-    net = make_network('ConvNetD1', 3, 10, (16, 16))
+    net = make_network('MLP', 3, 10, (16, 16))
     images, labels = torch.randn(11, 3, 16, 16), torch.arange(11) % 4
     embeddings = Embeddings(net, (3, 16, 16), 'fp32', compile, whole=False)
     embeddings.size = 4
