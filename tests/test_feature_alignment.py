@@ -1,6 +1,7 @@
 """CAFE: the step against one plain loss, loops and their ends, resume, ranks, end to end."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -160,19 +161,20 @@ def loops_of(method, accuracies):
 
 
 def test_loops_end_by_their_windows_or_bounds(make_method):
+    make = partial(make_method, model='MLP', ipc=1)
     still, moving = [0.5] * 2000, [0.5 + 0.1 * (n % 2) for n in range(2000)]
-    method = make_method('CAFE', batch_real=2, outer_loop=12, inner_loop=13)
+    method = make('CAFE', batch_real=2, outer_loop=12, inner_loop=13)
     # A still accuracy leaves the network after ten steps; its training goes on to the bound.
     assert loops_of(method, still) == (10, 9 * 13)
     # A moving one ends training after ten epochs; the network is left at the bound.
     assert loops_of(method, moving) == (12, 11 * 10)
     # A single move, in the twelfth epoch, ends it there.
-    method = make_method('CAFE', batch_real=2, outer_loop=2, inner_loop=13)
+    method = make('CAFE', batch_real=2, outer_loop=2, inner_loop=13)
     assert loops_of(method, [*[0.5] * 11, 0.6]) == (2, 12)
     # What no window can end measures nothing.
-    method = make_method('CAFE', batch_real=2, outer_loop=3, inner_loop=2)
+    method = make('CAFE', batch_real=2, outer_loop=3, inner_loop=2)
     assert loops_of(method, []) == (3, 4)
-    assert loops_of(make_method('CAFE', batch_real=2, outer_loop=1), []) == (1, 0)
+    assert loops_of(make('CAFE', batch_real=2, outer_loop=1), []) == (1, 0)
 
 
 def test_an_accuracy_is_of_fresh_real_images_and_keeps_no_graph(make_method, monkeypatch):
