@@ -1,6 +1,6 @@
 """Condense a data set (DC, DSA, DM, IDC, …), or choose a coreset; evaluate and save the set.
 
-    python main.py --dataset Digits --ipc 1 --Iteration 100 --num_exp 1   # minutes, no download
+    python main.py --dataset Digits --ipc 1 --Iteration 100 --num_exp 1 --num_eval 5   # minutes
     python main.py --method DC --dataset CIFAR10 --ipc 10                 # published: 44.9 ± 0.5 %
     python main.py --method DSA --dataset CIFAR10 --ipc 10                # published: 52.1 ± 0.5 %
 
