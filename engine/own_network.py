@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dataset.names import LONGEST, shortened
 from engine.gradients import directional
 from networks import NETWORKS, is_drawn
 from storage.files import check_file
@@ -59,7 +60,8 @@ def own_network(text: str) -> str:
             f'--model {text}: {place} has {found} of the name {name!r}; it needs '
             f'{name or "builder"}(channel, num_classes, im_size); {REMEDY}'
         )
-    known = f'{name}-{hashlib.sha256(source).hexdigest()[:HASH]}'
+    digest = hashlib.sha256(source).hexdigest()[:HASH]
+    known = f'{shortened(name, LONGEST)}-{digest}'
     NETWORKS[known] = partial(build, builder, f'--model {text}')
     return known
 

@@ -54,6 +54,8 @@ def read_sets(path: Path, data: Data, most: int | None = None) -> Sets:
     for images, labels in result['data'][:most]:
         check_shape(path, images, labels, data)
         images, sets.scale = scaled(images, result, data)
+        if not images.isfinite().all():
+            raise UserError(f'{path}: its images are not finite when normalised as {data.name}')
         labels = by_name(path, labels, names, data)
         sets.pairs.append((images.to(data.device), of_classes(labels, sets.notes).to(data.device)))
     images, labels = sets.pairs[0]

@@ -93,11 +93,19 @@ def check_within(path: Path, progress: Progress, args: dict) -> None:
     where = f'{path} is at iteration {progress.iteration} of set {progress.exp}'
     if progress.exp > num_sets or progress.iteration > last:
         raise UserError(f'{where}, but the run has {num_sets} sets of {last} iterations; {REMEDY}')
-    done = progress.exp * args.get('num_eval', 0)
+    networks = args.get('num_eval', 0)
+    done = progress.exp * networks
     accuracies = [len(values) for values in progress.accs_all_exps.values()]
+    tiled = args.get('factor', 1) != 1
     kept = 0 if 'synset' in args else progress.exp  # an evaluation has its sets from a file
-    whole = len(progress.sets) == kept and len(progress.stored) in (0, kept)
+    whole = len(progress.sets) == kept and len(progress.stored) == (kept if tiled else 0)
     whole = whole and (progress.method is not None or not progress.iteration)
+    # Nothing is saved between the evaluation at the end of a set and the next set.
+    at_end = progress.iteration == last
+    whole = whole and not (at_end and progress.evaluated)
+    whole = whole and all(len(values) <= networks for values in progress.accs.values())
+    given = progress.given is None or (at_end and len(progress.given) == (2 if tiled else 1))
+    whole = whole and given
     own = (progress.method or {}).get('iteration', progress.iteration)
     whole = whole and count(own) and own == progress.iteration
     whole = whole and bool(accuracies) == bool(done)

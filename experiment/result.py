@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.data import Data
+from dataset.names import shortened
 from dataset.whitening import EPSILON
 from experiment.arguments import Arguments
 from experiment.flags import FLAGS, flags_of_kinds
@@ -23,7 +24,7 @@ from experiment.shelf import spelled
 from experiment.values import strategy
 from experiment.values import word as typed_word
 from processes import ranks
-from storage.files import save_tensors
+from storage.files import MOST, save_tensors
 from storage.kinds import check, count, fault, image_set, number, plain, share, switch, word
 from storage.kinds import images as image_tensor
 from utils import UserError, printable
@@ -38,7 +39,8 @@ REAL = {'random': 'random', 'full': 'all real images'}
 def result_of(args: Arguments, name: str, data: Data) -> Path:
     """Return the result file of a run; name: what was condensed or evaluated."""
     folder = Path(args.save_path) / args.run_name
-    return folder / f'res_{name}_{data.name}_{args.model}_{args.ipc}ipc.pt'
+    name = shortened(f'res_{name}_{data.name}_{args.model}_{args.ipc}ipc', MOST - len('.pt'))
+    return folder / f'{name}.pt'
 
 
 def is_finished(result_path: Path, data: Data) -> bool:
@@ -69,6 +71,7 @@ def save_result(run: Run, path: Path, data: Data, progress: Progress) -> dict[st
     else:
         content |= {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
     if ranks.leads():
+        run.check_own()
         save_tensors(path, content)
     ranks.wait()  # the others may read it
     print(f'{path}\n{summary(accs)}')

@@ -117,12 +117,13 @@ class Run:
         check_within(self.checkpoint_path, progress, self.args)
         # What was logged after the checkpoint will be computed, and logged, once more.
         if ranks.leads():
-            missing = state['log_bytes'] - self._log.seek(0, os.SEEK_END)
-            if missing < 0:
-                self._log.truncate(state['log_bytes'])
-            elif missing:
-                print(f'{self.folder}/log.jsonl lacks its last {missing} bytes: its curves have '
-                      'a gap, the set does not change')  # fmt: skip
+            self._log.seek(0)
+            lines, end, _ = self._log.read(state['log_bytes']).rpartition(b'\n')
+            kept = len(lines + end)  # half a line, as a crash of the machine leaves it, is none
+            self._log.truncate(kept)
+            if kept < state['log_bytes']:
+                print(f'{self.folder}/log.jsonl lacks its last {state["log_bytes"] - kept} bytes: '
+                      'its curves have a gap, the set does not change')  # fmt: skip
         return progress
 
     def describe(self, args, device: torch.device) -> None:

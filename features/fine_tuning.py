@@ -15,14 +15,19 @@ from dataset.augment import crop, flip
 from dataset.data import Data
 from engine.device import autocast
 from engine.training import load_optimizer, test_accuracy
+from experiment.checkpoint import same
 from networks import Network, make_network
 from storage.files import load_tensors, remove_parts, save_tensors
-from storage.kinds import MISFITS, count
+from storage.kinds import MISFITS, anything, check, count, word
 from utils import Rng, UserError, is_memory
 
 BATCH, LR, WEIGHT_DECAY = 128, 0.1, 5e-4
 # Smaller images start from scratch: ImageNet's layers would halve 8x8 pixels to one.
 PRETRAINED_PIXELS = 28
+# What is kept after each epoch.
+KIND = {part: {str: anything} for part in ('net', 'optimizer', 'schedule', 'rng')}
+KIND |= {'epoch': count, 'epochs': count, 'seed': count, 'data': word}
+REMEDY = 'move it away to begin again'
 
 
 def _pretrained(net: Network) -> bool:
@@ -103,23 +108,24 @@ def _continue(unfinished: Path, parts: dict, identity: dict) -> int:
     """Bring the parts to where an unfinished training stopped; return its epochs, 0 if none."""
     if not unfinished.exists():
         return 0
-    state = load_tensors(unfinished, 'checkpoint')
-    if not isinstance(state, dict) or any(state.get(key) != identity[key] for key in identity):
+    state = load_tensors(unfinished, 'unfinished extractor')
+    check(unfinished, 'unfinished extractor', state, KIND, REMEDY)
+    if any(state[key] != identity[key] for key in identity):
         return 0  # of other settings: it is begun again
     try:
-        if not count(state['epoch']) or state['epoch'] > identity['epochs']:
-            raise ValueError('epoch')
         for name, part in parts.items():
             if isinstance(part, torch.optim.Optimizer):
                 load_optimizer(part, state[name], scheduled=True)
             else:
                 part.load_state_dict(state[name])
+        # A schedule takes over whatever there is.
+        fits = all(same(part.state_dict(), state[name]) for name, part in parts.items())
     except MISFITS as error:
         if is_memory(error):
             raise
-        raise UserError(
-            f'{unfinished} is no unfinished extractor of this version; move it away to begin again'
-        ) from error
+        fits = False
+    if not fits or state['epoch'] > identity['epochs']:
+        raise UserError(f'{unfinished} is no unfinished extractor of this version; {REMEDY}')
     return state['epoch']
 
 

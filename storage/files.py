@@ -37,6 +37,7 @@ ALLOWED = [
 ]
 # A planted link must not lead a write elsewhere, nor a pipe make it wait.
 NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
+MOST = 230  # bytes of a name: systems take 255, and a file that is being written has a longer one
 
 
 def open_lock(path: Path, mode: str = 'r+'):
@@ -93,6 +94,8 @@ def check_writable(path: Path, flag: str, *endings: str) -> None:
         raise UserError(f'{flag} {path} is a device or a pipe: name a file to write')
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f'{flag} {path}: {folder} is no folder that may be written')
+    if len(os.fsencode(path.name)) > MOST:
+        raise UserError(f'{flag} {path}: its name is too long: at most {MOST} bytes')
     if endings and path.suffix.lower() not in endings:
         raise UserError(f'{flag} {path}: the name of this file ends in {" or ".join(endings)}')
 
@@ -103,7 +106,9 @@ def write_atomic(path: Path, content: bytes) -> None:
     part = path.with_name(f'{path.name}.{os.getpid()}-{os.urandom(3).hex()}.part')
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f'{path} is no file, so it is not replaced; name another one')
+            raise UserError(
+                f'{path} is no file, so it is not replaced; move it away, or name another one'
+            )
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
         with os.fdopen(os.open(part, flags, 0o666), 'wb') as file:
             file.write(content)

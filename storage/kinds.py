@@ -96,7 +96,8 @@ def labels(value) -> bool:
 
 def soft_labels(value) -> bool:
     """Tell whether value is a tensor of labels (N, K): a number for each of several classes."""
-    return numeric(value) and value.is_floating_point() and value.ndim == 2 and value.shape[1] > 1
+    several = numeric(value) and value.ndim == 2 and value.shape[1] > 1
+    return several and value.is_floating_point() and bool(value.float().isfinite().all())
 
 
 def image_set(value) -> bool:
