@@ -15,15 +15,15 @@ from tqdm import tqdm
 from dataset.data import Data
 from engine.device import peak_memory
 from evaluation.evaluate import evaluate, print_plan
-from evaluation.protocol import check_pool, eval_pool
+from evaluation.protocol import batch_of, check_pool, eval_pool
 from experiment.arguments import Arguments, flags_of, num_images
 from experiment.checkpoint import restore
 from experiment.compiling import settle_compile
 from experiment.go_on import GivenSet, Neighbours, save_end
-from experiment.progress import Progress
+from experiment.progress import Progress, stores_apart
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
 from experiment.run import Run
-from experiment.shelf import keywords_of, spelled
+from experiment.shelf import keywords_of, needs_clusters, spelled
 from experiment.tensorboard import summary_writer
 from processes import ranks
 from storage.files import check_writable
@@ -69,11 +69,12 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
             save_end(run, progress.exp, method)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
             progress.sets.append([part.cpu().clone() for part in method.synset])
-            if vars(args).get('factor', 1) > 1:
+            if stores_apart(vars(args)):
                 progress.stored.append([part.cpu().clone() for part in method.stored])
             progress.next_set()
             run.checkpoint(progress)
-        return save_result(run, result_path, data, progress)
+        kernel_accs = kernel_accuracies(method_class, data, args, progress)
+        return save_result(run, result_path, data, progress, kernel_accs)
 
 
 def try_everything(
@@ -84,11 +85,11 @@ def try_everything(
         check_writable(Path(args.save_path) / args.run_name / 'log.jsonl', '--save_path')
     if args.tensorboard:
         summary_writer()
-    check_pool(pool, data, data.num_classes * num_images(vars(args)), args.batch_train)
+    check_pool(pool, data, data.num_classes * num_images(vars(args)), batch_of(vars(args)))
     if hasattr(method_class, 'check'):
         method_class.check(data, args)
     # What the method itself refuses shows before clusters are made.
-    if vars(args).get('draw', 'uniform') != 'uniform':
+    if needs_clusters(vars(args).get('draw')):
         uniform = make_sampler(data, args.replaced(draw='uniform'))
         build(method_class, data, uniform, args.replaced(compile=False), 0)
 
@@ -108,6 +109,17 @@ def total_matters(method_class, args: Arguments) -> str | None:
     if hasattr(method_class, 'total_matters'):
         return method_class.total_matters(args)
     return f'--method {args.method}' if 'Iteration' in keywords_of(method_class) else None
+
+
+def kernel_accuracies(
+    method_class, data: Data, args: Arguments, progress: Progress
+) -> list[float] | None:
+    """Return each set's accuracy by a kernel, of a method whose images serve one, else None."""
+    if not hasattr(method_class, 'kernel_accuracy'):
+        return None
+    # Learned labels are in what is stored; what networks are trained on has classes.
+    sets = progress.stored or progress.sets
+    return [method_class.kernel_accuracy(data, args, *pair) for pair in sets]
 
 
 def begin_set(

@@ -1,4 +1,4 @@
-"""Condense a data set (DC, DSA, DM, DD), or choose a coreset; evaluate and save the set.
+"""Condense a data set (DC, DSA, DM, IDC, …), or choose a coreset; evaluate and save the set.
 
     python main.py --dataset Digits --ipc 1 --Iteration 100 --num_exp 1   # minutes, no download
     python main.py --method DC --dataset CIFAR10 --ipc 10                 # published: 44.9 ± 0.5 %
@@ -10,9 +10,8 @@ The same command continues a run that was stopped; a finished run prints its res
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from condense import condense
-from dataset.data import load_dataset
-from engine.device import set_up_device
 from experiment.arguments import parse_condensing
+from experiment.data import load_data
 from methods import METHODS, SHELF
 from methods.sampling import make_sampler
 from utils import script
@@ -22,8 +21,7 @@ from utils import script
 def main(argv=None):
     """Condense as the command line says."""
     args = parse_condensing(__doc__, argv, SHELF, draw='uniform')
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     condense(METHODS[args.method], data, make_sampler, args)
 
 

@@ -1,4 +1,4 @@
-"""Condense on batches drawn from clusters of each class: batch sampling (BS), on DC, DSA, DM or DD.
+"""Condense on batches drawn from clusters of each class: batch sampling (BS), on DC, DSA, DM, …
 
     python main_BS.py --layer_idx 3 --num_cluster 20 --ipc 10             # published: 42.8 ± 0.6 %
     python main_BS.py --method DSA --dataset Digits --model ConvNetD1 --num_cluster 5
@@ -10,9 +10,8 @@ The same command continues a run that was stopped; a finished run prints its res
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from condense import condense
-from dataset.data import load_dataset
-from engine.device import set_up_device
 from experiment.arguments import parse_condensing
+from experiment.data import load_data
 from methods import METHODS, SHELF
 from methods.sampling import make_sampler
 from utils import script
@@ -22,8 +21,7 @@ from utils import script
 def main(argv=None):
     """Condense as the command line says."""
     args = parse_condensing(__doc__, argv, SHELF, draw='cluster')
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     condense(METHODS[args.method], data, make_sampler, args)
 
 

@@ -8,9 +8,8 @@ The extractor is made first if it is missing. Files that are there already stay 
 
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
-from dataset.data import load_dataset
-from engine.device import set_up_device
 from experiment.arguments import parse
+from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
 from experiment.parser import Parser
 from features.clusters import ensure_clusters, facts_of
@@ -23,8 +22,7 @@ def main(argv=None):
     several = 'layer_idx', 'num_cluster'
     parser = Parser(__doc__, (*DATA, *CLUSTERS, *COMPUTE), several=several)
     args = parse(parser, argv, layer_idx=[1], num_cluster=[20])
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     paths = ensure_clusters(
         data, args.cluster_path, layers=args.layer_idx, ks=args.num_cluster, balanced=args.norm,
         extractor=args.extractor, epochs=args.extractor_epochs, seed=args.seed,

@@ -17,24 +17,37 @@ from typing import NamedTuple
 import torch
 
 from dataset.augment import DSA
-from dataset.data import Data, load_dataset
-from engine.device import set_up_device
+from dataset.data import Data, RealImages
+from dataset.parts import refuse
 from evaluation.evaluate import evaluate_sets
-from evaluation.protocol import check_pool, eval_pool, strategy_of
-from evaluation.real import EPOCHS, RealImages
-from evaluation.sets import RECOGNISED, Sets, assumed_protocol, description, read_sets
-from experiment.arguments import Arguments, command, parse, run_name
-from experiment.flags import EVERY_RUN, FLAGS
-from experiment.layouts import content_hash, labels_beside
-from experiment.parser import Parser
-from experiment.result import (
-    REAL,
-    load_result,
+from evaluation.protocol import (
+    IDC_BATCH,
+    batch_of,
+    check_pool,
+    eval_pool,
+    protocol_of,
+    strategy_of,
 )
+from evaluation.real import EPOCHS
+from evaluation.sets import (
+    RECOGNISED,
+    Sets,
+    assumed_protocol,
+    description,
+    is_evaluation,
+    of_the_file,
+    read_sets,
+    without_labels,
+)
+from experiment.arguments import Arguments, command, parse, run_name
+from experiment.data import load_data
+from experiment.flags import EVERY_RUN, FLAGS
+from experiment.layouts import content_hash
+from experiment.parser import Parser
+from experiment.result import REAL
 from experiment.values import place, word
 from methods import METHODS
 from methods.parameterisation import Tiles
-from networks import NETWORKS
 from processes import ranks
 from report.cross_architecture import NetworksTable
 from storage.files import check_writable
@@ -70,16 +83,15 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
     why = '--protocol' if args.protocol else 'as it was made'
     if not name and 'dsa_strategy' not in made_by:
         name, why = assumed_protocol(path, made_by)
-    made = {'dsa_strategy': made_by.get('dsa_strategy') or 'None', 'dataset': args.dataset}
-    strategy = strategy_of(made | {'protocol': name})
-    protocol = 'dc' if strategy == 'None' else 'dsa'
-    for note in sets.notes:
+    made = {'dsa_strategy': made_by.get('dsa_strategy'), 'dataset': args.dataset, 'protocol': name}
+    protocol = protocol_of(made)
+    for note in [*sets.notes, *protocol_notes(made_by, protocol, args)]:
         print(f'{path}: {note}')
     args = args.replaced(
         ipc=max(1, len(sets.pairs[0][0]) // (data.num_classes * sets.factor**2)),
         factor=sets.factor,
         protocol=protocol,
-        dsa_strategy=strategy,
+        dsa_strategy=strategy_of(made),
         run_name=run_name(
             f'eval_{path.stem}_{content_hash(path)[:8]}', vars(args), args.changed, ipc=False
         ),
@@ -89,6 +101,15 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
     )
     line = () if 'data_hash' in made_by else description(sets, protocol, why)
     return Prepared(sets.pairs, args, sets.stored, line)
+
+
+def protocol_notes(made_by: dict, protocol: str, args: Arguments) -> list[str]:
+    """Return what to know if nobody typed a protocol that is not the one of the method."""
+    method = METHODS.get(made_by.get('method'))
+    own = protocol_of(made_by | {'protocol': getattr(method, 'DEFAULTS', {}).get('protocol')})
+    if args.protocol or not method or protocol == own:
+        return []
+    return [f'evaluated by protocol {protocol}, as it was made; that of its method is {own}']
 
 
 def decode(sets: Sets, data: Data, factor: int) -> None:
@@ -113,6 +134,23 @@ def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
     return Prepared(random_sets(data, args), args)
 
 
+def all_prepared(data: Data, args: Arguments, typed: set[str]) -> list[Prepared]:
+    """Return what is to be evaluated; raise UserError with the mistakes of all files together."""
+    everything, faults = [], []
+    for synset in without_labels(args.synset):
+        try:
+            if is_evaluation(synset):
+                continue
+            everything.append(prepared(synset, data, args.replaced(csv=None)))
+            check_evaluation(everything[-1].pairs, everything[-1].args, data, typed)
+        except UserError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    refuse('--synset', list(map(str, faults)))
+    return everything
+
+
 def all_images(data: Data, args: Arguments) -> Prepared:
     """Return all training images as one set; networks see it for EPOCHS epochs if none is typed."""
     epochs = args.epoch_eval_train or EPOCHS
@@ -125,36 +163,6 @@ def all_images(data: Data, args: Arguments) -> Prepared:
         made_by={},  # as of every evaluation that makes no set
     )
     return Prepared([(RealImages(data), data.labels_train)], args)
-
-
-def is_evaluation(synset: str) -> bool:
-    """Tell, and say, whether this script wrote the file: a copy of another set, to be left out."""
-    if synset in REAL or load_result(Path(synset))['args'].get('made_by') is None:
-        return False
-    print(f'{synset} is the evaluation of another file: left out')
-    return True
-
-
-def without_labels(synsets: list[str]) -> list[str]:
-    """Return the files without those that hold the labels of others among them."""
-    labels = {labels_beside(Path(synset)) for synset in synsets}
-    return [synset for synset in synsets if Path(synset) not in labels]
-
-
-def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
-    """Return the flags that were not typed and that the first file was made with, as words."""
-    files = [synset for synset in without_labels(synsets) if synset not in REAL]
-    args = load_result(Path(files[0]))['args'] if files else {}
-    made = args.get('made_by') or args
-    words = []
-    for flag in ('dataset', 'model', 'im_size', 'resize', 'zca'):
-        value = made.get(flag)
-        known = flag != 'model' or value in NETWORKS  # one's own has no name that can be typed
-        if 'data_hash' in args and value not in (None, False) and flag not in typed and known:
-            words += [f'--{flag}'] if value is True else [f'--{flag}', str(value)]
-    if words:
-        print('as the file was made:', *words)
-    return words
 
 
 def make_parser() -> Parser:
@@ -197,9 +205,14 @@ def check_evaluation(sets: list, args: Arguments, data: Data, typed: set[str]) -
             f'--num_exp {wanted} is more than {args.synset} holds ({len(sets)} sets); '
             'use a smaller one, or leave it out'
         )
+    if 'batch_train' in typed and args.protocol == 'idc':
+        raise UserError(
+            f'--batch_train {args.batch_train} does nothing with protocol idc, whose batches are '
+            f'of {IDC_BATCH} images; leave it out, or type another --protocol'
+        )
     pool = eval_pool(args.eval_mode, args.model)
     for num in {len(labels) for _, labels in sets}:
-        check_pool(pool, data, num, args.batch_train)
+        check_pool(pool, data, num, batch_of(vars(args)))
     DSA(args.dsa_strategy, data.shape, None)  # a file of another project may name any
 
 
@@ -211,12 +224,8 @@ def main(argv=None):
     args = parse(parser, argv + of_the_file(parser.parse_args(argv).synset, typed))
     args = args.replaced(command=command(argv))
     check_flags(args, typed)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
-    synsets = [synset for synset in without_labels(args.synset) if not is_evaluation(synset)]
-    everything = [prepared(synset, data, args.replaced(csv=None)) for synset in synsets]
-    for one in everything:  # mistakes show before any work
-        check_evaluation(one.pairs, one.args, data, typed)
+    data = load_data(args)
+    everything = all_prepared(data, args, typed)
     foreign = [one.line for one in everything if one.line]
     if foreign:
         print(aligned([RECOGNISED, *foreign]))

@@ -19,6 +19,7 @@ import torch
 from dataset.data import load_dataset
 from dataset.pictures import png_bytes
 from dataset.readers import DATASETS
+from evaluation.protocol import protocol_of
 from experiment.layouts import hard, labels_beside, scale_of
 from experiment.parser import Parser
 from experiment.result import load_result
@@ -124,8 +125,8 @@ def how_to_evaluate(result: dict) -> str:
     args = result['args']
     flags = [f'--dataset {args["dataset"]}'] if args.get('dataset') else []
     flags += ['--zca'] if args.get('zca') else []
-    augmented = args.get('dsa_strategy') not in (None, 'None') and args.get('protocol') != 'dc'
-    return ' '.join([*flags, *['--protocol dsa'] * augmented])
+    protocol = protocol_of(args)
+    return ' '.join([*flags, *[f'--protocol {protocol}'] * (protocol != 'dc')])
 
 
 def check_folders(names: list[str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from dataset.labels import tidy_labels
 from dataset.parts import held_out, part_of, refuse, say, some
+from dataset.pictures import reading
 from storage.files import check_file
 from utils import UserError
 
@@ -30,7 +31,7 @@ def read_npz(path: Path, choose: Callable[[list], Iterable[str]] = list) -> dict
     """
     check_file(path, 'data set')
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with reading(path) as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in choose(archive.files)}
     except (MemoryError, UserError):
         raise
@@ -138,14 +139,18 @@ def tidy(
 
 
 def _split(path, name, images, labels):
-    """Hold out a part to test."""
+    """Hold out a part to test; the rest stays in its memory."""
     num, num_labels = len(images['x_train']), len(labels['y_train'])
     if num != num_labels:
         raise UserError(f'{path}: {num} images but {num_labels} labels')
     mask = held_out(name, labels['y_train'], [str(place) for place in range(num)])
     for part in (images, labels):
         for key, array in list(part.items()):
-            part[f'{key[0]}_test'], part[key] = array[mask], array[~mask]
+            part[f'{key[0]}_test'], rows = array[mask], np.flatnonzero(~mask)
+            for start in range(0, len(rows), CHUNK):  # no image moves up: none is overwritten
+                some_rows = rows[start : start + CHUNK]
+                array[start : start + len(some_rows)] = array[some_rows]
+            part[key] = array[: len(rows)]
 
 
 def _factor(name, images, faults):

@@ -161,6 +161,10 @@ class DSA(Augmentation):
         if not self.names:
             return lambda images: images
         name = self.names[torch.randint(len(self.names), (), generator=self.rng.host_generator)]
+        return self.operation(name, num)
+
+    def operation(self, name: str, num: int) -> Transform:
+        """Draw num sets of parameters of an operation."""
         return partial(globals()[name], **getattr(self, f'_draw_{name}')(num))
 
     def _draw_color(self, num):

@@ -1,4 +1,4 @@
-"""A data set as uint8 tensors that are on the device once: load_dataset('CIFAR10', 'data').
+"""A data set as uint8 tensors, moved to the device once: load_dataset('CIFAR10', 'data').
 
 A name of DATASETS is read from <data_path>/<name>.npz (Keras layout: x_train, y_train, x_test,
 y_test) if that file exists, else from its authors' files there, else through torchvision, which
@@ -28,7 +28,7 @@ from utils import UserError
 
 
 class Data:
-    """A data set on a device.
+    """A data set on a device; data_device: where its pixels are kept, if elsewhere.
 
     pixels_train, pixels_test: (N, C, H, W) uint8; labels_train, labels_test: (N,) int64;
     indices_class[c]: the positions of class c in the training set; mean, std: (1, C, 1, 1) of
@@ -44,20 +44,22 @@ class Data:
         std: tuple[float, ...] = (),
         device: str | torch.device = 'cpu',
         zca: bool = False,
+        data_device: str | None = None,
     ):
         self.name = name
         check_arrays(name, arrays)
         self.pixels_train, self.pixels_test = (
-            _to_tensor(arrays[f'x_{split}'], device) for split in ('train', 'test')
+            _to_tensor(arrays[f'x_{split}'], data_device or device) for split in ('train', 'test')
         )
+        labels = [arrays[f'y_{split}'].reshape(-1).astype(np.int64) for split in ('train', 'test')]
         self.labels_train, self.labels_test = (
-            torch.as_tensor(arrays[f'y_{split}'].reshape(-1).astype(np.int64), device=device)
-            for split in ('train', 'test')
+            torch.as_tensor(part, device=device) for part in labels
         )
-        self.num_classes = int(self.labels_train.max()) + 1
+        self.num_classes = int(labels[0].max()) + 1
         self.class_names = tuple(class_names) or tuple(str(c) for c in range(self.num_classes))
         self.indices_class = [
-            torch.nonzero(self.labels_train == c).flatten() for c in range(self.num_classes)
+            torch.as_tensor(np.flatnonzero(labels[0] == c), device=device)
+            for c in range(self.num_classes)
         ]
         if not mean:
             mean, std = _statistics(self.pixels_train)
@@ -68,7 +70,7 @@ class Data:
             raise UserError(
                 f'--zca: images of {self.shape} are too large for its matrix; --im_size'
             )
-        self.whitening = Whitening(self.pixels_train) if zca else None
+        self.whitening = Whitening(self.pixels_train, self.device) if zca else None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -93,18 +95,21 @@ class Data:
 
     @property
     def device(self) -> torch.device:
-        """Return where all tensors are."""
-        return self.pixels_train.device
+        """Return where networks see the images; the pixels may be kept elsewhere."""
+        return self.labels_train.device
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return uint8 pixels (N, C, H, W) as normalised, or whitened, images."""
-        if self.whitening:
-            return self.whitening(pixels.float().div_(255))
-        return (pixels.float().div_(255) - self.mean) / self.std
+        """Return uint8 pixels (N, C, H, W) as normalised, or whitened, images on the device."""
+        pixels = pixels.to(self.device).float().div_(255)  # moved as bytes: a quarter of floats
+        return self.whitening(pixels) if self.whitening else (pixels - self.mean) / self.std
+
+    def pixels(self, index: torch.Tensor) -> torch.Tensor:
+        """Return the training pixels at index (N,), where they are kept."""
+        return self.pixels_train[index.to(self.pixels_train.device)]
 
     def images(self, index: torch.Tensor) -> torch.Tensor:
         """Return the normalised training images at index (N,)."""
-        return self.normalise(self.pixels_train[index])
+        return self.normalise(self.pixels(index))
 
     def viewable(self, images: torch.Tensor) -> torch.Tensor:
         """Return normalised, or whitened, images as pixels in [0, 1], clamped, on the CPU."""
@@ -112,6 +117,23 @@ class Data:
             return self.whitening.undo(images.detach()).clamp(0, 1).cpu()
         mean, std = self.mean.to(images.device), self.std.to(images.device)
         return (images.detach() * std + mean).clamp(0, 1).cpu()
+
+
+class RealImages:
+    """All training images of data, normalised a batch at a time: no float copy of them all is made.
+
+    What engine.training.train_epoch asks of a set's images is all that they offer.
+    """
+
+    def __init__(self, data: Data):
+        self.data, self.device = data, data.device
+
+    def __len__(self):
+        return len(self.data.labels_train)
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        """Return the normalised images at index (N,)."""
+        return self.data.images(index)
 
 
 def _to_tensor(pixels, device):
@@ -180,11 +202,12 @@ def load_dataset(
     device: str | torch.device = 'cpu',
     resize: str | None = None,
     zca: bool = False,
+    data_device: str | None = None,
 ) -> Data:
     """Load a data set by name or path onto a device; im_size resizes to a square.
 
     resize: 'squash' to change the shape of images that are no squares; else their centre is taken.
-    zca: whiten them (dataset/whitening.py).
+    zca: whiten them (dataset/whitening.py); data_device: where its pixels are kept, if elsewhere.
     Raises UserError for whatever cannot be found, downloaded, read or used.
     """
     source, squash = DATASETS.get(name), resize == 'squash'
@@ -201,4 +224,4 @@ def load_dataset(
         for key in ('x_train', 'x_test'):
             if arrays[key].shape[1:3] != (im_size, im_size):
                 arrays[key] = _resized(arrays[key], im_size, squash)
-    return Data(name_of(name), arrays, class_names, mean, std, device, zca)
+    return Data(name_of(name), arrays, class_names, mean, std, device, zca, data_device)

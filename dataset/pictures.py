@@ -4,9 +4,10 @@ EXIF orientation is applied. Transparent parts show white. Grey images among col
 coloured.
 """
 
+import contextlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,17 @@ class Header:
 def bar(files: Iterable, what: str, total: int) -> Iterable:
     """Return files with a progress bar, which only long work shows."""
     return tqdm(files, what, total, leave=False, delay=SECONDS, disable=not ranks.leads())
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator:
+    """Open a file; a progress bar shows how much of it has been read, if that takes long."""
+    settings = {'leave': False, 'delay': SECONDS, 'disable': not ranks.leads()}
+    with (
+        open(path, 'rb') as file,
+        tqdm.wrapattr(file, 'read', path.stat().st_size, desc=path.name, **settings) as shown,
+    ):
+        yield shown
 
 
 def opened(file: str | Path | bytes) -> Image.Image:

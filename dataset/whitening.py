@@ -11,16 +11,21 @@ MOST = 2**14  # values of an image: of so many the matrix has 1 GiB
 
 
 class Whitening:
-    """Whiten images (N, C, H, W), and undo it. fitted on pixels (N, C, H, W), uint8."""
+    """Whiten images (N, C, H, W) on a device, and undo it.
 
-    def __init__(self, pixels: torch.Tensor):
-        parts = [part.flatten(1) for part in pixels.split(1000)]
-        num = len(pixels)
-        # In double precision: small eigenvalues are differences of large numbers.
-        self.mean = sum((part.double() / 255).sum(0) for part in parts) / num
-        scatter = 0
-        for part in parts:
-            centred = part.double() / 255 - self.mean
+    It is fitted on pixels (N, C, H, W), uint8, wherever they are; device None: on theirs.
+    """
+
+    def __init__(self, pixels: torch.Tensor, device: torch.device | None = None):
+        def parts():
+            # In double precision: small eigenvalues are differences of large numbers.
+            for part in pixels.split(1000):
+                yield part.to(device or pixels.device).flatten(1).double() / 255
+
+        num, scatter = len(pixels), 0
+        self.mean = sum(part.sum(0) for part in parts()) / num
+        for part in parts():
+            centred = part - self.mean
             scatter = scatter + centred.T @ centred
         scales, directions = torch.linalg.eigh(scatter / (num - 1))
         root = (scales.clamp(min=0) + EPSILON).sqrt()

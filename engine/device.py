@@ -19,11 +19,16 @@ def set_up_device(device: str, precision: str) -> torch.device:
     device = ranks.join(device)
     try:
         chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(
+            f'--device {device} names no device: it is one, such as cpu, cuda or cuda:1; several '
+            'GPUs share a run by torchrun (docs/ranks.md)'
+        ) from error
+    try:
         torch.ones(1, device=chosen).item()
     except Exception as error:  # RuntimeError, AssertionError or AcceleratorError, by version
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f'--device {device} cannot be used here ({reason}); use --device cpu, or leave it out'
+            f'--device {device} cannot be used here ({_why_not(chosen, error)}); --device cpu can'
         ) from error
     if chosen.type == 'cpu' and chosen.index:  # torch takes any number, and computes on all cores
         raise UserError(f'--device {device}: there is one CPU; use --device cpu, or leave it out')
@@ -31,6 +36,14 @@ def set_up_device(device: str, precision: str) -> torch.device:
     if chosen.type == 'cpu':
         keep_freed_pages()
     return chosen
+
+
+def _why_not(device, error):
+    """Return why a device cannot be used, in a few words."""
+    if device.type == 'cuda':
+        num = torch.cuda.device_count()
+        return f'PyTorch finds {num} GPUs, numbered from 0' if num else 'PyTorch finds no GPU'
+    return str(error).splitlines()[0]
 
 
 def keep_freed_pages() -> None:

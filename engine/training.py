@@ -2,7 +2,8 @@
 
 The evaluation schedule follows the papers' code (Zhao et al., ICLR 2021): SGD with momentum 0.9 and
 weight decay 5e-4, for E + 1 epochs. After epoch number E // 2 + 1 (counted from 0) the learning
-rate falls to a tenth, once, and the momentum starts from 0.
+rate falls to a tenth, once, and the momentum starts from 0. IDC's (Kim et al., ICML 2022) has E
+epochs; its rate falls to a fifth after two and after two and a half thirds of them.
 """
 
 import torch
@@ -68,19 +69,24 @@ def train_epoch(
     batch_size: int,
     rng: Rng,
     augmentation=None,
+    mix=None,
+    num: int | None = None,
 ) -> None:
     """Train the network of step for one epoch on images (N, C, H, W) and labels (N,), reshuffled.
 
     augmentation, if any, has draw(num) -> transform; every image of a batch gets its own
-    parameters.
+    parameters. mix, if any, changes images and labels of a batch (dataset/cutmix.py). num: end the
+    epoch after so many images (None: all).
     """
     step.net.train()
     order = torch.randperm(len(images), generator=rng.generator, device=images.device)
-    for index in order.split(batch_size):
-        batch = images[index]
+    for index in order[:num].split(batch_size):
+        batch, of_batch = images[index], labels[index]
         if augmentation is not None:
             batch = augmentation.draw(len(batch))(batch)
-        step(batch, labels[index])
+        if mix is not None:
+            batch, of_batch = mix(batch, of_batch)
+        step(batch, of_batch)
 
 
 def evaluation_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -107,6 +113,39 @@ def train_on_set(
         train_epoch(step, images, labels, batch_size, rng, augmentation)
         if epoch == epochs // 2 + 1:
             step = TrainStep(net, evaluation_optimizer(net, lr * 0.1), precision, compile)
+
+
+def train_in_thirds(
+    net: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    rng: Rng,
+    augmentation=None,
+    mix=None,
+    precision: str = 'fp32',
+    compile: bool | str = False,
+) -> None:
+    """Train net on a synthetic set by the evaluation schedule of IDC; mix: see train_epoch."""
+    optimizer = evaluation_optimizer(net, lr)
+    step = TrainStep(net, optimizer, precision, compile)
+    for epoch in range(epochs):
+        # The momentum stays. A recorded step has its rate in it, so it is recorded again.
+        falls = [2 * epochs // 3, 5 * epochs // 6].count(epoch) if epoch else 0
+        if falls:
+            optimizer.param_groups[0]['lr'] *= 0.2**falls
+            step = TrainStep(net, optimizer, precision, compile)
+        train_epoch(step, images, labels, batch_size, rng, augmentation, mix)
+
+
+def forget(optimizer: torch.optim.Optimizer) -> None:
+    """Forget the momentum of an optimizer: the weights of its network were drawn again."""
+    for state in optimizer.state.values():
+        if state.get('momentum_buffer') is not None:
+            state['momentum_buffer'].zero_()
 
 
 def load_weights(net: nn.Module, weights: dict) -> None:

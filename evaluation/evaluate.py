@@ -9,10 +9,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset.augment import DC, DSA
+from dataset.cutmix import CutMix
 from dataset.data import Data
-from engine.training import test_accuracy, train_on_set
-from evaluation.protocol import eval_pool, protocol, strategy_of
+from engine.training import test_accuracy, train_in_thirds, train_on_set
+from evaluation.protocol import (
+    augmentation_of,
+    batch_of,
+    eval_pool,
+    protocol,
+    protocol_of,
+    strategy_of,
+)
 from evaluation.real import sample
 from experiment.arguments import Arguments
 from experiment.compiling import settle_compile
@@ -42,15 +49,21 @@ def evaluate_network(
     batch_train: int,
     precision: str,
     compile: bool | str = False,
+    name: str | None = None,
 ) -> float:
-    """Train one fresh network on images (N, C, H, W) and labels (N,); return its test accuracy."""
-    how = protocol(model, data.name, strategy, epochs)
+    """Train one fresh network on images (N, C, H, W) and labels (N,); return its test accuracy.
+
+    strategy, epochs, name: see protocol.
+    """
+    how = protocol(model, data.name, strategy, epochs, name)
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.generator)
-    augmentation = (DSA if how['protocol'] == 'dsa' else DC)(how['augmentation'], data.shape, rng)
-    train_on_set(
+    train, settings = train_on_set, {}
+    if how['protocol'] == 'idc':
+        train, settings = train_in_thirds, {'mix': CutMix(data.num_classes, rng)}
+    train(
         net, images, labels, epochs=how['epochs'], lr=lr_net, batch_size=batch_train, rng=rng,
-        augmentation=augmentation if how['augmentation'] != 'None' else None, precision=precision,
-        compile=compile,
+        augmentation=augmentation_of(how, data.shape, rng), precision=precision, compile=compile,
+        **settings,
     )  # fmt: skip
     # On stderr, which every rank has.
     if not all(value.isfinite().all() for value in net.state_dict().values()):
@@ -92,8 +105,8 @@ def evaluate(
                     accuracy = evaluate_network(
                         *synset, data, model, rng, strategy=strategy_of(vars(args)),
                         epochs=args.epoch_eval_train, lr_net=args.lr_net,
-                        batch_train=args.batch_train, precision=args.precision,
-                        compile=args.compile,
+                        batch_train=batch_of(vars(args)), precision=args.precision,
+                        compile=args.compile, name=protocol_of(vars(args)),
                     )  # fmt: skip
                     results[place] = torch.tensor([1, accuracy], dtype=torch.float64)
         # Those that are done, up to the first that a signal broke off.
@@ -120,7 +133,8 @@ def print_plan(run: Run, args: Arguments, data: Data, pool: tuple[str, ...]) -> 
     )
     networks = []
     for model in pool:
-        how = protocol(model, data.name, strategy_of(values), args.epoch_eval_train)
+        settings = strategy_of(values), args.epoch_eval_train, protocol_of(values)
+        how = protocol(model, data.name, *settings)
         parts = ', '.join(f'{key} {value}' for key, value in how.items())
         networks.append(f'{args.num_eval} x {model} ({parts})')
     lines['networks'] = '; '.join(networks)

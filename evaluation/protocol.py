@@ -1,11 +1,14 @@
 """The protocol by which a set is evaluated: it decides the number, so it has a name in every table.
 
 `dc` trains without augmentation for 300 epochs. On MNIST, and with ConvNetBN, it augments as DC's
-authors do, for 1000 epochs. `dsa` trains with the DSA strategy for 1000 epochs. Cui et al.
-(DC-BENCH, NeurIPS 2022) tell how far this moves a number. The accuracy is taken after the last
-epoch: docs/protocol.md.
+authors do, for 1000 epochs. `dsa` trains with the DSA strategy for 1000 epochs. `idc` (Kim et al.,
+ICML 2022) trains for 1000 epochs in small batches, flips and colours each, adds one of the other
+operations but cutout, and mixes half of them by CutMix. Cui et al. (DC-BENCH, NeurIPS 2022) tell
+how far this moves a number. The accuracy is taken after the last epoch: docs/protocol.md.
 """
 
+from dataset.augment import DC, DSA, Augmentation
+from dataset.composed import Composed
 from dataset.data import Data
 from dataset.readers import DATASETS, dsa_strategy
 from engine.trial import check_network, last_batch
@@ -22,6 +25,8 @@ POOLS = {
 }
 # The networks for which DC's authors augment, whatever the data set.
 DC_AUGMENTATION = {'ConvNetBN': 'crop_noise'}
+IDC_BATCH = 64
+IDC_ONE_OF = 'crop', 'scale', 'rotate'  # of these a batch has one
 
 
 def eval_pool(eval_mode: str, model: str) -> tuple[str, ...]:
@@ -44,13 +49,16 @@ def dc_strategy(dataset: str, model: str) -> str:
     return DC_AUGMENTATION.get(model) or (source.dc_augmentation if source else 'None')
 
 
-def protocol(model: str, dataset: str, strategy: str, epochs: int | None) -> dict:
+def protocol(
+    model: str, dataset: str, strategy: str, epochs: int | None, name: str | None = None
+) -> dict:
     """Return how a network is trained: the name of the protocol, its augmentation, its epochs.
 
-    strategy: the DSA strategy, or 'None' for DC's protocol; epochs: None for the protocol's own.
+    strategy: as strategy_of gives it; epochs: None for the protocol's own; name: of the protocol
+    (None: dc or dsa, by the strategy).
     """
-    name = 'dc' if strategy == 'None' else 'dsa'
-    strategy = strategy if name == 'dsa' else dc_strategy(dataset, model)
+    name = name or ('dc' if strategy == 'None' else 'dsa')
+    strategy = dc_strategy(dataset, model) if name == 'dc' else strategy
     return {
         'protocol': name,
         'augmentation': strategy,
@@ -58,9 +66,31 @@ def protocol(model: str, dataset: str, strategy: str, epochs: int | None) -> dic
     }
 
 
+def protocol_of(args: dict) -> str:
+    """Return the name of the protocol by which a run's sets are evaluated."""
+    plain = args.get('dsa_strategy') in (None, 'None')
+    return args.get('protocol') or ('dc' if plain else 'dsa')
+
+
 def strategy_of(args: dict) -> str:
-    """Return the DSA strategy with which a run's sets are evaluated: --protocol's, or its own."""
-    own, asked = args.get('dsa_strategy') or 'None', args.get('protocol')
-    if asked == 'dc':
+    """Return the operations with which a run's sets are evaluated: --protocol's, or its own."""
+    own, name = args.get('dsa_strategy') or 'None', protocol_of(args)
+    if name == 'dc':
         return 'None'
-    return dsa_strategy(args['dataset']) if asked == 'dsa' and own == 'None' else own
+    if name == 'idc':
+        return dsa_strategy(args['dataset']).replace('cutout_', '')
+    return dsa_strategy(args['dataset']) if own == 'None' else own
+
+
+def augmentation_of(how: dict, shape: tuple[int, int, int], rng) -> Augmentation | None:
+    """Return the augmentation of a protocol, as protocol() gives it, None if it has none."""
+    if how['augmentation'] == 'None':
+        return None
+    if how['protocol'] == 'idc':
+        return Composed(how['augmentation'], shape, rng, IDC_ONE_OF)
+    return {'dc': DC, 'dsa': DSA}[how['protocol']](how['augmentation'], shape, rng)
+
+
+def batch_of(args: dict) -> int:
+    """Return the batch size of the evaluation networks of a run."""
+    return IDC_BATCH if protocol_of(args) == 'idc' else args['batch_train']

@@ -8,23 +8,6 @@ from dataset.data import Data
 EPOCHS = 30
 
 
-class RealImages:
-    """All training images of data, normalised a batch at a time: no float copy of them all is made.
-
-    What engine.training.train_epoch asks of a set's images is all that they offer.
-    """
-
-    def __init__(self, data: Data):
-        self.data, self.device = data, data.device
-
-    def __len__(self):
-        return len(self.data.labels_train)
-
-    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
-        """Return the normalised images at index (N,)."""
-        return self.data.images(index)
-
-
 def sample(data: Data) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the first image of each class: what a result file keeps in place of all images."""
     index = torch.stack([own[0] for own in data.indices_class])

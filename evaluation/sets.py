@@ -11,12 +11,14 @@ import torch
 from dataset.data import Data
 from dataset.names import name_of
 from dataset.readers import DATASETS
-from experiment.layouts import FAR, hard, scale_of
-from experiment.result import load_result
+from experiment.layouts import FAR, hard, labels_beside, scale_of
+from experiment.result import REAL, load_result
+from networks import NETWORKS
 from utils import UserError
 
-# The methods whose authors evaluate with the DSA strategy.
-AUGMENTED = 'DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'IDC', 'DREAM', 'CAFE'
+# The protocols of methods that augment, as their authors do.
+PROTOCOLS = dict.fromkeys(('DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'CAFE'), 'dsa')
+PROTOCOLS |= {'IDC': 'idc', 'DREAM': 'idc'}
 
 
 @dataclass
@@ -156,8 +158,8 @@ def assumed_protocol(path: Path, made_by: dict) -> tuple[str, str]:
     """Return the protocol of a set that names none, and why."""
     parts = path.stem.split('_')
     method = made_by.get('method') or (parts[1] if parts[0] == 'res' and len(parts) > 1 else '')
-    if method in AUGMENTED:
-        return 'dsa', f'as published for {method}'
+    if method in PROTOCOLS:
+        return PROTOCOLS[method], f'as published for {method}'
     return 'dc', 'the file names none'
 
 
@@ -171,3 +173,33 @@ def description(sets: Sets, protocol: str, why: str) -> tuple[str, ...]:
     shape = 'x'.join(map(str, images.shape[1:]))
     parts = str(sets.path), f'{len(sets.pairs)} x {len(images)} of {shape}', kind
     return *parts, sets.scale, f'{protocol} ({why})'
+
+
+def is_evaluation(synset: str) -> bool:
+    """Tell, and say, whether a file is an evaluation: a copy of another set, to be left out."""
+    if synset in REAL or load_result(Path(synset))['args'].get('made_by') is None:
+        return False
+    print(f'{synset} is the evaluation of another file: left out')
+    return True
+
+
+def without_labels(synsets: list[str]) -> list[str]:
+    """Return the files without those that hold the labels of others among them."""
+    labels = {labels_beside(Path(synset)) for synset in synsets}
+    return [synset for synset in synsets if Path(synset) not in labels]
+
+
+def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
+    """Return the flags that were not typed and that the first file was made with, as words."""
+    files = [synset for synset in without_labels(synsets) if synset not in REAL]
+    args = load_result(Path(files[0]))['args'] if files else {}
+    made = args.get('made_by') or args
+    words = []
+    for flag in ('dataset', 'model', 'im_size', 'resize', 'zca'):
+        value = made.get(flag)
+        known = flag != 'model' or value in NETWORKS  # one's own has no name that can be typed
+        if 'data_hash' in args and value not in (None, False) and flag not in typed and known:
+            words += [f'--{flag}'] if value is True else [f'--{flag}', str(value)]
+    if words:
+        print('as the file was made:', *words)
+    return words

@@ -13,6 +13,7 @@ from dataset.names import MOST, name_of, shortened
 from experiment.flags import EVERY_RUN, FLAGS, REPLACES, flags_of_kinds
 from experiment.parser import Parser, default_text
 from experiment.shelf import (
+    FOLLOWING,
     UNCLUSTERED,
     Shelf,
     automatic,
@@ -70,7 +71,7 @@ def condensing_parser(doc: str, shelf: Shelf) -> Parser:
     names, texts = {*EVERY_RUN, 'method', 'recipe', *keywords_of(shelf.sampler)}, {}
     for name, method in shelf.methods.items():
         names |= own_flags(method)
-        for flag in own_flags(method):
+        for flag in {*EVERY_RUN, *own_flags(method)}:
             text = default_text(getattr(method, 'DEFAULTS', {}).get(flag, FLAGS[flag].default))
             texts.setdefault(flag, {}).setdefault(text, []).append(name)
     shared = {flag for flag, by_text in texts.items() if len(by_text) == 1}
@@ -78,6 +79,7 @@ def condensing_parser(doc: str, shelf: Shelf) -> Parser:
         flag: '; '.join(
             text if flag in shared else f'{text} for {", ".join(methods)}'
             for text, methods in by_text.items()
+            if text
         )
         for flag, by_text in texts.items()
     }
@@ -98,16 +100,24 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     method, drawn = resolved(typed, shelf, draw)
     _refuse_useless(typed, shelf, method, drawn)
     # Whichever script: a run is called BS if it has cluster batches, and its name says which.
-    plain_draw = 'uniform' if drawn in UNCLUSTERED else 'cluster'
-    defaults = getattr(shelf.methods[method], 'DEFAULTS', {}) | {'draw': plain_draw}
+    cls = shelf.methods[method]
+    own = getattr(cls, 'DEFAULTS', {})
+    plain_draw = own.get('draw', 'uniform') if drawn in UNCLUSTERED else 'cluster'
+    defaults = own | {'draw': plain_draw}
     names = taken_flags(shelf, method, drawn)
     filled = recipe_settings(typed, shelf, method) | typed
     filled |= automatic(typed, shelf, method)
     values = derived(names, filled | {'method': method, 'draw': drawn}, defaults)
     _refuse_pointless(typed, values)
+    if values['protocol'] == 'idc' and 'batch_train' in typed.keys() - own_flags(cls):
+        raise UserError(
+            f'--batch_train {typed["batch_train"]} does nothing with --protocol idc, which has '
+            'batches of its own'
+        )
     # The protocol that fits the method anyway makes no other run.
-    own = 'dc' if values.get('dsa_strategy', 'None') == 'None' else 'dsa'
-    values['protocol'] = None if values['protocol'] == own else values['protocol']
+    usual = 'dc' if values.get('dsa_strategy', 'None') == 'None' else 'dsa'
+    if values['protocol'] == usual and 'protocol' not in own:
+        values['protocol'] = None
     changed = changed_flags(values, defaults)
     name = run_name(spelled(method, drawn), values, changed)
     return Arguments(**values, command=command(argv), changed=changed, run_name=name)
@@ -126,10 +136,17 @@ def resolved(typed: dict, shelf: Shelf, draw: str) -> tuple[str, str | None]:
                 f'--method {name} sees no batches, so it cannot see cluster batches; use main.py'
             )
         return method, None
-    drawn = typed.get('draw', own_draw or draw)
+    own = getattr(shelf.methods[method], 'DEFAULTS', {}).get('draw', draw)
+    drawn = typed.get('draw', own_draw or (own if draw == 'uniform' else draw))
     if own_draw and drawn in UNCLUSTERED:
         raise UserError(
             f'--method {name} means cluster batches, --draw {drawn} does not; use --method {method}'
+        )
+    if drawn == FOLLOWING and not hasattr(shelf.methods[method], 'SHOWS_NETWORK'):
+        able = [key for key, other in shelf.methods.items() if hasattr(other, 'SHOWS_NETWORK')]
+        raise UserError(
+            f'--draw {drawn} follows the network of a method step by step, which --method {name} '
+            f'does not show; use it with {", ".join(able)}'
         )
     return method, drawn
 

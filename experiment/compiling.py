@@ -39,6 +39,7 @@ def images_seen(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
     ipc = num_images(args)
     matched = outer * (args.get('batch_real', 0) + 4 * ipc)
     trained = (outer - 1) * args.get('inner_loop', 0) * ipc
+    trained += (outer - 1) * args.get('n_data', 0) // data.num_classes  # of IDC, real images
     times = (
         1 + (iterations - 1) // args['eval_every'] if args.get('eval_every') and iterations else 0
     )

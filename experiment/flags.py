@@ -100,13 +100,16 @@ FLAGS = {
     'inner_loop': Flag('experiment', 'network epochs after each of them; auto: on the line '
                        'between the presets for fewer and for more images', type=loops,
                        load=or_auto(loops)),
+    'n_data': Flag('experiment', 'real images that the network learns from after each of them, in '
+                   'whole batches', type=positive),
     'lr_img': Flag('experiment', 'learning rate of the images', type=rate),
     'lr_net': Flag('experiment', 'learning rate of the networks', 0.01, rate),
     'batch_real': Flag('experiment', 'real images a class and step', 256, positive),
     'batch_train': Flag('experiment', 'batch size to train networks', 256, positive),
     'init': Flag('experiment', 'start of the images; mix: real ones, shrunk to tiles; centres: of '
-                 'K-Means on the pixels of a class', 'noise',
-                 choices=('noise', 'real', 'mix', 'centres')),
+                 'K-Means on the pixels of a class; representative: real ones, nearest to centres '
+                 'of features', 'noise',
+                 choices=('noise', 'real', 'mix', 'centres', 'representative')),
     'factor': Flag('experiment', 'a stored image holds F x F tiles, each enlarged to an image', 1,
                    positive, metavar='F', column=True, short='factor'),
     'dsa_strategy': Flag('experiment', 'operations joined by "_", or None', published_strategy,
@@ -119,6 +122,9 @@ FLAGS = {
                   label=' '),
     'schedule': Flag('experiment', 'epochs of the network after each update', 'constant'),
     'momentum_net': Flag('experiment', 'momentum of its training', 0.0, share),
+    'learn_labels': Flag('experiment', 'learn the labels of the images, too', False, bool),
+    'ridge': Flag('experiment', 'regularisation of kernel regression, times the mean of its '
+                  'diagonal', 1e-6, share),
     # which real images a step sees
     'draw': Flag('clusters', 'which real images of a class a step sees', column=True, label=' '),
     'layer_idx': Flag('clusters', 'block of ResNet18: 0, 1, 2 or 3', 1, int, (0, 1, 2, 3),
@@ -149,11 +155,14 @@ FLAGS = {
                              type=positive, optional=True),
     'eval_every': Flag('evaluation', 'evaluate at each multiple of this; 0: only at the end', 500,
                        natural),
-    'protocol': Flag('evaluation', 'dc plain, dsa augmented (default: as the set was made)',
-                     choices=('dc', 'dsa'), optional=True),
+    'protocol': Flag('evaluation', 'dc plain, dsa augmented, idc augmented and mixed (default: as '
+                     'the set was made)', choices=('dc', 'dsa', 'idc'), optional=True),
     # another run of the same experiment
     'seed': Flag('repetition', 'decides every random draw', 0, natural, column=True),
     'device': Flag('place', 'cpu, cuda, cuda:1 …', device_at_hand),
+    'data_device': Flag('place', 'cpu: real images stay in main memory, for sets that a GPU has no '
+                        'room for (default: they are on the device)', choices=('cpu',),
+                        optional=True),
     'precision': Flag(
         'repetition',
         'fp32; tf32: faster matrix units on GPUs; bf16: real-image gradients and training in '
@@ -177,7 +186,7 @@ REPLACES = {
 }
 # What scripts take besides the flags of methods and samplers.
 DATA = 'dataset', 'data_path', 'im_size', 'resize', 'zca'
-COMPUTE = 'seed', 'device', 'precision'
+COMPUTE = 'seed', 'device', 'data_device', 'precision'
 EVALUATION = (
     'model', 'lr_net', 'batch_train', 'eval_mode', 'num_exp', 'num_eval', 'epoch_eval_train',
     'protocol',

@@ -20,6 +20,7 @@ from dataset.arrays import read_npz
 from dataset.folders import files_in, folders_in
 from dataset.pictures import header, read_image
 from storage.files import file_hash, load_tensors
+from storage.kinds import in_memory
 from utils import UserError
 
 IMAGES = 'images', 'image', 'image_syn', 'x', 'x_train'
@@ -111,6 +112,30 @@ def _pair_of(path: Path | None, data) -> list | None:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     return [images.detach(), labels.detach()]
+
+
+def faults_of(images: torch.Tensor, labels: torch.Tensor) -> list[str]:
+    """Return in words what keeps two tensors from being a set, [] if nothing does."""
+    if not in_memory(images) or not in_memory(labels):
+        return []  # of whatever a file may hold: storage/kinds.py names it
+    faults = []
+    if images.ndim != 4:
+        faults.append(f'images of shape {tuple(images.shape)} are not (N, C, H, W)')
+    elif not (images.is_floating_point() or images.dtype is torch.uint8):
+        faults.append(f'images of {images.dtype} are neither bytes nor floating numbers')
+    elif wrong := int((~images.isfinite().flatten(1).all(1)).sum()):
+        faults.append(f'{wrong} of {len(images)} images hold NaN or infinite values')
+    if labels.ndim not in (1, 2) or labels.shape[0] != (images.shape or [1])[0]:
+        shapes = tuple(images.shape), tuple(labels.shape)
+        faults.append('images of shape {}, but labels of shape {}'.format(*shapes))
+    elif labels.ndim == 1:
+        numbers = labels.double()  # True and False cannot be rounded
+        wrong = numbers[(numbers.round() != numbers) | (numbers < 0)]
+        if len(wrong):
+            faults.append(f'the label {wrong[0]:.4g} is no class: they are numbered from 0')
+    elif not labels.isfinite().all():
+        faults.append('soft labels hold NaN or infinite values')
+    return faults
 
 
 def hard(labels: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,9 @@
 `data` is [[images (N, C, H, W) normalised, labels (N,)], …], and `accs_all_exps` is {network:
 [0 … 1, …]}. Beside these it holds the arguments, the names of the classes, and mean and standard
 deviation of the normalisation. With tiles, `data` is what networks are trained on, `stored` what it
-is decoded from, in the same form, and `factor` the tiles a side. Of whitened images, `viewable` is
-what they look like, in [0, 1]. Other layouts: layouts.py.
+is decoded from, in the same form, and `factor` the tiles a side; learned labels (KIP) are there,
+too. `kernel_accs`: of each set, by kernel regression (KIP). Of whitened images, `viewable` is what
+they look like, in [0, 1]. Other layouts: layouts.py.
 """
 
 import argparse
@@ -14,10 +15,11 @@ import numpy as np
 
 from dataset.data import Data
 from dataset.names import shortened
+from dataset.parts import refuse
 from dataset.whitening import EPSILON
 from experiment.arguments import Arguments
 from experiment.flags import FLAGS, flags_of_kinds
-from experiment.layouts import in_our_layout
+from experiment.layouts import faults_of, in_our_layout
 from experiment.progress import Progress
 from experiment.run import Run
 from experiment.shelf import spelled
@@ -59,29 +61,37 @@ def is_finished(result_path: Path, data: Data) -> bool:
     return True
 
 
-def save_result(run: Run, path: Path, data: Data, progress: Progress) -> dict[str, list[float]]:
-    """Write the result file of a finished run; print and return its accuracies."""
+def save_result(
+    run: Run, path: Path, data: Data, progress: Progress, kernel_accs: list[float] | None = None
+) -> dict[str, list[float]]:
+    """Write the result file of a finished run; print and return its accuracies.
+
+    kernel_accs: accuracies of the sets by kernel regression, of a method that has one.
+    """
     accs, content = progress.accs_all_exps, {'data': progress.sets}
     if progress.stored:
-        content |= {'stored': progress.stored, 'factor': run.args['factor']}
+        content |= {'stored': progress.stored, 'factor': run.args.get('factor', 1)}
     content |= {'accs_all_exps': accs, 'args': run.args, 'class_names': list(data.class_names)}
     if data.whitening:  # whose matrix is too large for a file
         shown = [data.viewable(images) for images, _ in progress.sets]
         content |= {'zca': EPSILON, 'viewable': shown}
     else:
         content |= {'mean': data.mean.flatten().tolist(), 'std': data.std.flatten().tolist()}
+    if kernel_accs:
+        content['kernel_accs'] = kernel_accs
     if ranks.leads():
         run.check_own()
         save_tensors(path, content)
     ranks.wait()  # the others may read it
-    print(f'{path}\n{summary(accs)}')
+    print(f'{path}\n{summary(accs)}{of_kernel(kernel_accs)}')
     return accs
 
 
 def report_finished(path: Path) -> dict[str, list[float]]:
     """Say that the run of this result file is finished, and return its accuracies."""
-    accs = load_result(path)['accs_all_exps']
-    print(f'{path} is finished\n{summary(accs)}')
+    result = load_result(path)
+    accs, kernel_accs = result['accs_all_exps'], result.get('kernel_accs')
+    print(f'{path} is finished\n{summary(accs)}{of_kernel(kernel_accs)}')
     return accs
 
 
@@ -92,6 +102,12 @@ def summary(accs: dict[str, list[float]]) -> str:
         mean, std = 100 * np.mean(values), 100 * np.std(values)
         parts.append(f'{printable(model)} {mean:.2f} ± {std:.2f} % ({len(values)} networks)')
     return ', '.join(parts)
+
+
+def of_kernel(accs: list[float] | None) -> str:
+    """Return what follows a summary where kernel regression has accuracies, too."""
+    shown = ', '.join(f'{100 * acc:.2f}' for acc in accs or ())
+    return f'; kernel regression, set by set: {shown} %' if shown else ''
 
 
 def of_flag(name: str):
@@ -113,7 +129,7 @@ def _is_read(read, value):
 # What is read of the arguments in a file; another project may store more, and less.
 CHECKED = *flags_of_kinds('data', 'experiment', 'clusters', 'evaluation'), 'seed', 'precision'
 TYPED = {f'{name}?': of_flag(name) for name in CHECKED} | {
-    'protocol?': lambda value: value in ('dc', 'dsa'),
+    'protocol?': lambda value: value in FLAGS['protocol'].choices,
     'synset?': word,
     'data_hash?': word,
 }
@@ -124,6 +140,7 @@ KIND = {
     'stored?': [image_set],
     'factor?': count,
     'accs_all_exps?': {str: [share]},
+    'kernel_accs?': [share],
     'args?': lambda value: plain(value) and fault(value, ARGS) is None,
     'class_names?': [word],
     'zca?': number,
@@ -136,6 +153,7 @@ KIND = {
 def load_result(path: Path) -> dict:
     """Load a result file, ours or another project's; raise UserError for another format."""
     result = in_our_layout(path)
+    refuse(path, [fault for pair in result['data'] for fault in faults_of(*pair)])
     args = result.get('args')
     if isinstance(args, dict) and 'data_hash' not in args:
         # Another project's: a word of ours may mean something else there, and is left out then.
@@ -177,9 +195,12 @@ def label_of(args: dict) -> str:
     draw = args.get('draw')
     name = method_of(args) or 'set'
     label = spelled(REAL.get(name, name), draw)
+    changed = args.get('changed')
     for name, flag in FLAGS.items():
         plain = (flag.default, None) if name != 'draw' else (None, 'cluster', 'uniform')
-        if flag.label and args.get(name) not in plain:
+        # What is the default of the method, its name says: DREAM draws representative images.
+        own = changed is not None and name not in changed
+        if flag.label and args.get(name) not in plain and not own:
             label += f'{flag.label}{args[name]}'
     return label
 

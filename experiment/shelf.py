@@ -8,7 +8,8 @@ from experiment.flags import EVERY_RUN, FLAGS
 from experiment.values import AUTO
 from utils import UserError
 
-UNCLUSTERED = 'uniform', 'equal'  # draws from a whole class
+FOLLOWING = 'representative'  # the draw that follows the network of a method
+UNCLUSTERED = 'uniform', 'equal', FOLLOWING  # draws that make no batch sampling of a method
 
 
 class Shelf(NamedTuple):
@@ -66,7 +67,7 @@ def spellings(shelf: Shelf) -> dict[str, tuple[str, str | None]]:
 def taken_flags(shelf: Shelf, method: str, draw: str | None) -> set[str]:
     """Return the flags that a method takes with batches of this draw, every run's included."""
     names = {*EVERY_RUN, 'method', 'recipe', *own_flags(shelf.methods[method])}
-    return names | (keywords_of(shelf.sampler) if draw not in (None, 'uniform') else set())
+    return names | (keywords_of(shelf.sampler) if needs_clusters(draw) else set())
 
 
 def recipe_settings(typed: dict, shelf: Shelf, method: str) -> dict:
@@ -110,6 +111,11 @@ def automatic(typed: dict, shelf: Shelf, method: str) -> dict:
     return {name: known[name] for name in names}
 
 
+def needs_clusters(draw: str | None) -> bool:
+    """Tell whether a draw needs cluster files."""
+    return draw not in (None, 'uniform', FOLLOWING)
+
+
 def clustered_draws(shelf: Shelf) -> list[str]:
     """Return the draws that need clusters."""
-    return [draw for draw in shelf.tables['draw'] if draw != 'uniform']
+    return [draw for draw in shelf.tables['draw'] if needs_clusters(draw)]

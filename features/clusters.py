@@ -110,15 +110,20 @@ def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:
 
 
 def check_k(data: Data, k: int) -> None:
-    """Raise UserError if no class has k images; say which have fewer, and so fewer clusters."""
+    """Raise UserError if no class has k images."""
     sizes = [len(members) for members in data.indices_class]
     if k > max(sizes):
         name = data.class_names[sizes.index(max(sizes))]
         raise UserError(
             f'--num_cluster {k} is more than the largest class, {name!r}, has images ({max(sizes)})'
         )
-    # A cluster needs an image, so a small class has fewer of them.
+
+
+def say_fewer(data: Data, k: int) -> None:
+    """Say which classes have fewer images than k, and so fewer clusters."""
+    sizes = [len(members) for members in data.indices_class]
     small = [c for c, size in enumerate(sizes) if size < k]
+    # No more than three: of a long-tailed set nearly every class would fill the screen.
     for c in small[:3]:
         say(data.name, f'class {data.class_names[c]!r} has {sizes[c]} images: so many clusters')
 
@@ -195,6 +200,7 @@ def ensure_clusters(
     # What is there is checked first, and so is what the rest needs: both take seconds.
     for k in ks:
         check_k(data, k)
+        say_fewer(data, k)
     wanted = [
         (layer, k, cluster_path(folder, data, k, layer, balanced)) for layer in layers for k in ks
     ]

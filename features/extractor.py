@@ -121,7 +121,7 @@ def layer_features(
 
     index: which images (None: all). Global average pooled, no augmentation, one pass, no graph.
     """
-    chosen = data.pixels_train if index is None else data.pixels_train[index]
+    chosen = data.pixels_train if index is None else data.pixels(index)
     result = None
     for start in tqdm(
         range(0, len(chosen), batch_size), 'features', leave=False, disable=not ranks.leads()

@@ -43,6 +43,24 @@ def cluster_points(
     return labels, float(model.inertia_), float(silhouette)
 
 
+def nearest_to_centres(
+    points: torch.Tensor, num: int, seed: int = 1, n_init: int = 5
+) -> torch.Tensor:
+    """Return the positions of num different points (N, D), the nearest to num K-Means centres.
+
+    n_init: how often K-Means begins from other centres.
+    """
+    from sklearn.cluster import KMeans
+
+    points = points.double()
+    model = KMeans(num, n_init=n_init, random_state=seed).fit(points.numpy())
+    chosen = []
+    for row in torch.cdist(torch.from_numpy(model.cluster_centers_), points):
+        row[chosen] = float('inf')
+        chosen.append(int(row.argmin()))
+    return torch.tensor(chosen)
+
+
 def cluster_classes(
     features: torch.Tensor, classes: list[np.ndarray], k: int, balanced: bool, title: str
 ) -> list[tuple]:

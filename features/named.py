@@ -17,6 +17,7 @@ from features.clusters import (
     cluster_path,
     make_clusters,
     read_clusters,
+    say_fewer,
 )
 from features.kmeans import check_packages
 from features.trained import trained_features
@@ -64,6 +65,7 @@ def ensure_named_clusters(
     Raises UserError if a class has fewer than k images, or for a stale file.
     """
     check_k(data, k)
+    say_fewer(data, k)
     check_packages(balanced)
     # What decides the features is in the name, as in the name of the network's own file.
     settings = {'lr': lr_net, 'batch': batch_train, 'seed': seed, 'precision': precision}

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
-from dataset.data import Data, load_dataset
+from dataset.data import Data
 from dataset.pictures import tile
-from engine.device import set_up_device
 from experiment.arguments import Arguments, parse
+from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
 from experiment.parser import Parser
 from experiment.values import natural, place
@@ -30,7 +30,7 @@ PER_ROW, MAX_ROWS = 12, 10
 def montage(data: Data, members: list[list[int]]) -> np.ndarray:
     """Return (H, W, 3): the images of each cluster nearest to its centre, a row a cluster."""
     chosen = [torch.tensor(part[:PER_ROW], device=data.device) for part in members[:MAX_ROWS]]
-    return tile([data.pixels_train[index].float().cpu() / 255 for index in chosen])
+    return tile([data.pixels(index).float().cpu() / 255 for index in chosen])
 
 
 def check_features(features: torch.Tensor) -> None:
@@ -101,8 +101,7 @@ def main(argv=None):
     )
     args = parse(parser, argv)
     out = check_picture(args.out)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     members, features = clusters_of(data, args)
     title = f'{data.name}, class {data.class_names[args.class_idx]}, layer {args.layer_idx}'
     draw_clusters(data, members, features, title, out, args.seed)

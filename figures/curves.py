@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.names import name_of
+from evaluation.protocol import protocol_of
 from experiment.flags import FLAGS
 from experiment.parser import Parser
 from experiment.result import differing, experiment_of, label_of
@@ -66,6 +67,7 @@ def smooth(values: list[float], window: int) -> np.ndarray:
 def shared_settings(args: dict) -> dict[str, str]:
     """Return the settings of a run that seeds and sets of one experiment share, as text."""
     settings = {'dataset': name_of(args['dataset']), 'ipc': args['ipc']} | experiment_of(args)
+    settings['protocol'] = protocol_of(args)  # accuracies by two of them are no line
     return {key: str(value) for key, value in settings.items()}
 
 

@@ -13,10 +13,10 @@ import torch
 from matplotlib.patches import FancyArrowPatch
 from sklearn.decomposition import PCA
 
-from dataset.data import Data, load_dataset
+from dataset.data import Data
 from dataset.pictures import tile
-from engine.device import set_up_device
 from experiment.arguments import parse
+from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
 from experiment.parser import Parser
 from experiment.result import load_result
@@ -98,7 +98,7 @@ def draw_diagram(
     everything = torch.tensor([i for part in members for i in part], device=data.device)
 
     def real(index):
-        return data.pixels_train[index].float().cpu() / 255
+        return data.pixels(index).float().cpu() / 255
 
     sheet = Sheet(10.6, 5.0)
     sheet.text(0.15, 4.72, 'once, for every class', ha='left', weight='bold')
@@ -137,8 +137,7 @@ def main(argv=None):
     )
     args = parse(parser, argv)
     out = check_picture(args.out)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     images, labels = load_result(args.file)['data'][0]
     images = images[labels == args.class_idx]
     if tuple(images.shape[1:]) != data.shape or not len(images):

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.data import Data, load_dataset
-from engine.device import set_up_device
+from dataset.data import Data
 from experiment.arguments import Arguments, parse
+from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
 from experiment.parser import Parser
 from experiment.result import label_of, load_result
@@ -91,8 +91,7 @@ def main(argv=None):
     )
     args = parse(parser, argv)
     out = check_picture(args.out)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     sets = images_of(args.files, data, args.class_idx)
     points, counts = points_of(data, sets, args)
     name = data.class_names[args.class_idx]

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.data import Data, load_dataset
-from engine.device import set_up_device
+from dataset.data import Data
 from engine.gradients import Gradients
 from engine.training import TrainStep, train_epoch
 from engine.trial import check_network
 from experiment.arguments import Arguments, parse
+from experiment.data import load_data
 from experiment.flags import COMPUTE, DATA
 from experiment.parser import Parser
 from experiment.values import place, positive
@@ -162,8 +162,7 @@ def main(argv=None):
     parser.add_argument('--out', type=place, required=True, help='the picture; a .csv is beside it')
     args = parse(parser, argv, feature_net='PCA')
     out, numbers = check_out(args.out)
-    device = set_up_device(args.device, args.precision)
-    data = load_dataset(args.dataset, args.data_path, args.im_size, device, args.resize, args.zca)
+    data = load_data(args)
     # Passes are cut into chunks, and the last may hold one image.
     check_network(args.model, data, 1, 'gradients')
     rows = measure(data, args)

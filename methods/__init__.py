@@ -6,20 +6,28 @@ own defaults: values, or functions of the other flags whose docstring is their h
 functions for loops typed as auto. EPOCHS_ON_ALL: epochs that it trains a network on all images
 first, which --compile auto counts as work. A static check(data, args), if any, tries its network at
 the sizes that will occur (engine/trial.py). A static total_matters(args) says which flag, if any,
-makes every iteration depend on their number; without it, the keyword Iteration does.
+makes every iteration depend on their number; without it, the keyword Iteration does. A static
+kernel_accuracy(data, args, images, labels), if any, is reported beside the networks. With
+SHOWS_NETWORK it calls methods.representative.look, so --draw representative is possible.
 """
 
-from experiment.shelf import Shelf
+from collections import ChainMap
+
+from experiment.shelf import FOLLOWING, Shelf
 from methods.coresets import Coreset, Forgetting, Herding, KCenter, KMeansCentres
 from methods.dataset_distillation import DatasetDistillation
 from methods.distance import DISTANCES
 from methods.distribution_matching import DistributionMatching
+from methods.feature_alignment import FeatureAlignment
 from methods.gradient_matching import GradientMatching, SiameseGradientMatching
+from methods.idc import DREAM, IDC
 from methods.inner_loop import SCHEDULES
+from methods.kernel_inducing_points import KernelInducingPoints
 from methods.levels import LEVELS
 from methods.mean import ClassMean
 from methods.recipes import RECIPES
 from methods.reduction import REDUCTIONS
+from methods.representative import RepresentativeSampler
 from methods.sampling import DRAWS, cluster_sampler
 
 METHODS = {
@@ -27,6 +35,10 @@ METHODS = {
     'DSA': SiameseGradientMatching,
     'DM': DistributionMatching,
     'DD': DatasetDistillation,
+    'IDC': IDC,
+    'DREAM': DREAM,
+    'CAFE': FeatureAlignment,
+    'KIP': KernelInducingPoints,
     'mean': ClassMean,
     'random': Coreset,
     'herding': Herding,
@@ -40,6 +52,6 @@ TABLES = {
     'reduce': REDUCTIONS,
     'level': LEVELS,
     'schedule': SCHEDULES,
-    'draw': DRAWS,
+    'draw': ChainMap(DRAWS, {FOLLOWING: RepresentativeSampler}),
 }
 SHELF = Shelf(METHODS, TABLES, cluster_sampler, RECIPES)

@@ -11,7 +11,7 @@ before its classifier, or of --feature_net trained on all images.
 import torch
 
 from dataset.data import Data
-from features.kmeans import check_packages
+from features.kmeans import check_packages, nearest_to_centres
 from features.named import named_features
 from features.trained import EPOCHS, extractor_features, trained_on_all
 from methods.initial import check_ipc
@@ -46,19 +46,6 @@ def kcenter(features: torch.Tensor, num: int) -> torch.Tensor:
         nearest[chosen] = -1.0
         chosen.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (features - features[chosen[-1]]).norm(dim=1))
-    return torch.tensor(chosen)
-
-
-def kmeans(features: torch.Tensor, num: int, seed: int = 1) -> torch.Tensor:
-    """Return the positions of num rows of features (N, D), the nearest to num K-Means centres."""
-    from sklearn.cluster import KMeans
-
-    model = KMeans(num, n_init=5, random_state=seed).fit(features.double().numpy())
-    distance = torch.cdist(torch.from_numpy(model.cluster_centers_), features.double())
-    chosen = []
-    for row in distance:
-        row[chosen] = float('inf')
-        chosen.append(int(row.argmin()))
     return torch.tensor(chosen)
 
 
@@ -101,7 +88,7 @@ class FeatureCoreset(Coreset):
     ):  # fmt: skip
         # Mistakes show before a network is trained.
         Tiles(factor, data.shape), check_ipc(data, ipc, factor)
-        if type(self).SELECT is kmeans:
+        if type(self).SELECT is nearest_to_centres:
             check_packages(balanced=False)
         if feature_net:
             self.features = named_features(
@@ -134,7 +121,7 @@ class KCenter(FeatureCoreset):
 class KMeansCentres(FeatureCoreset):
     """The images nearest to the K-Means centres of their class."""
 
-    SELECT = staticmethod(kmeans)
+    SELECT = staticmethod(nearest_to_centres)
 
 
 class Forgetting(Coreset):

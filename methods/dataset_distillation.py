@@ -52,7 +52,7 @@ class DatasetDistillation:
             raise UserError(f'--method DD cannot train {model}: use a network without batch norm')
         pixels = data.shape[1] * data.shape[2]
         self.gradients = Gradients(self.net, batch_real * data.num_classes, pixels, compile=False)
-        self.image_syn = initial_images(data, ipc, init, rng)
+        self.image_syn = initial_images(data, ipc, init, rng, net=self.net)
         self.label_syn = initial_labels(data, ipc)
         # The logarithm, so that a step size stays positive.
         self.log_lr = torch.full((self.num_steps,), math.log(lr_net), device=data.device)

@@ -49,12 +49,37 @@ def match_angle_magnitude(
     return distance
 
 
+def convolutions(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> list[tuple]:
+    """Return (synthetic, real) of the weights of convolutions, without biases and classifier."""
+    return [pair for pair in zip(grads_syn, grads_real, strict=True) if pair[0].ndim == 4]
+
+
+def match_conv_mse(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
+    """Sum the squared differences over the weights of convolutions (IDC, arXiv 2205.14959)."""
+    return sum((syn - real).square().sum() for syn, real in convolutions(grads_syn, grads_real))
+
+
+def match_conv_l1(grads_syn: list[torch.Tensor], grads_real: list[torch.Tensor]) -> torch.Tensor:
+    """Sum the absolute differences over the weights of convolutions (IDC, of grey images)."""
+    return sum((syn - real).abs().sum() for syn, real in convolutions(grads_syn, grads_real))
+
+
 DISTANCES = {
     'ours': match_ours,
     'mse': match_mse,
     'cos': match_cos,
     'angle_magnitude': match_angle_magnitude,
+    'conv_mse': match_conv_mse,
+    'conv_l1': match_conv_l1,
 }
+
+
+def check_distance(dis_metric: str, net: torch.nn.Module, model: str) -> None:
+    """Raise UserError if net has nothing that this distance compares."""
+    if dis_metric.startswith('conv') and not any(param.ndim == 4 for param in net.parameters()):
+        raise UserError(
+            f'--dis_metric {dis_metric} compares convolutions, and {model} has none; use mse'
+        )
 
 
 def reduced_distance(dis_metric: str, reduce: str, mask_quantile: float | None):

@@ -51,7 +51,7 @@ class DistributionMatching:
             self.net, data.shape, precision, compile, whole=has_batchnorm(self.net)
         )
         self.tiles = Tiles(factor, data.shape, self.net)
-        self.image_syn = initial_images(data, ipc, init, rng, self.tiles)
+        self.image_syn = initial_images(data, ipc, init, rng, self.tiles, self.net)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
         self.iteration = 0

@@ -9,26 +9,20 @@ Bilen, ICML 2021, arXiv 2102.08259) does so through one differentiable augmentat
 
 import torch
 
+import methods.levels as levels
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
-from engine.training import freeze_batchnorm, load_optimizer
+from engine.training import load_optimizer
 from experiment.flags import published_strategy
-from methods.distance import Derivative, reduced_distance
+from methods.distance import Derivative, check_distance, reduced_distance
 from methods.initial import initial_images, initial_labels
 from methods.inner_loop import InnerLoop, check_inner_loop
-from methods.levels import (
-    centred_directions,
-    level_of_step,
-    summed_directions,
-    total_matters,
-    weight_of,
-)
 from methods.parameterisation import Tiles
-from methods.passes import Passes, PassGradients
+from methods.passes import Passes, freeze_statistics
 from methods.presets import AUTO_LOOPS, DEFAULTS
-from methods.sampling import UniformSampler
+from methods.representative import load_state, look, state_of
 from methods.step_log import StepLog
-from networks import has_batchnorm, make_network, redraw
+from networks import make_network, redraw
 from processes import ranks
 from utils import Rng
 
@@ -37,35 +31,34 @@ class GradientMatching:
     """DC, shaped like an optimizer: .synset, .step(), .state_dict(), .load_state_dict().
 
     sampler: see methods/sampling.py; model, ipc, … : the flags of the same names; rng: the source
-    of every draw. Raises UserError when a class has too few images to start from, or tiles do not
-    fit.
+    of every draw. Raises UserError for too few images to start from, or tiles that do not fit.
     """
 
     DEFAULTS, AUTO = DEFAULTS, AUTO_LOOPS
-    BATCHNORM_IMAGES = 16  # real images per class for the statistics
     COUNTERS = 'iteration', 'outer', 'num_real', 'inner_epochs'
-    check, total_matters = staticmethod(check_inner_loop), staticmethod(total_matters)
+    TRAINED = 'inner_epochs'  # what the log calls the last of them
+    SHOWS_NETWORK = True  # to a draw that follows it
+    check, total_matters = staticmethod(check_inner_loop), staticmethod(levels.total_matters)
 
     def __init__(
         self, data: Data, sampler, *, model: str, ipc: int, Iteration: int, outer_loop: int,
         inner_loop: int, schedule: str, lr_img: float, lr_net: float, momentum_net: float,
         batch_real: int, batch_train: int, init: str, factor: int, dis_metric: str, reduce: str,
         mask_quantile: float | None, level: str, precision: str, compile: bool | str,
-        rng: Rng,
-        dsa_strategy: str = 'None',
+        rng: Rng, dsa_strategy: str = 'None',
     ):  # fmt: skip
         # What is compared, of which images.
         self.data, self.sampler, self.rng = data, sampler, rng
         self.iterations, self.outer_loop, self.level = Iteration, outer_loop, level
-        self.batch_real, self.ipc, self.uniform = batch_real, ipc, UniformSampler(data)
+        self.batch_real, self.ipc, self.precision = batch_real, ipc, precision
         distance = reduced_distance(dis_metric, reduce, mask_quantile)
         self.derivative = Derivative(distance, compile, data.device)
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
 
         # One network for all iterations: its weights are drawn again at each.
-        shape = data.shape
-        self.net = make_network(model, shape[0], data.num_classes, shape[1:], rng.generator)
-        self.batchnorm = has_batchnorm(self.net)
+        channels, size = data.shape[0], data.shape[1:]
+        self.net = make_network(model, channels, data.num_classes, size, rng.generator)
+        check_distance(dis_metric, self.net, model)
         self.inner_loop = InnerLoop(
             data, self.net, self.augmentation, rng, inner_loop=inner_loop, schedule=schedule,
             lr_net=lr_net, momentum_net=momentum_net, batch_train=batch_train, precision=precision,
@@ -73,8 +66,8 @@ class GradientMatching:
         )  # fmt: skip
 
         # The synthetic set, class after class.
-        self.tiles = Tiles(factor, shape, self.net)
-        self.image_syn = initial_images(data, ipc, init, rng, self.tiles)
+        self.tiles = Tiles(factor, data.shape, self.net)
+        self.image_syn = initial_images(data, ipc, init, rng, self.tiles, self.net)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
 
@@ -88,7 +81,11 @@ class GradientMatching:
     @property
     def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the normalised images (K * I f², C, H, W), class after class, and labels."""
-        return self.tiles.decode(self.image_syn.detach()), self.tiles.labels(self.label_syn)
+        return self.decoded(self.image_syn.detach(), self.label_syn)
+
+    def decoded(self, image_syn, labels):
+        """Return what networks see of stored images (N, C, H, W), and the labels of it."""
+        return self.tiles.decode(image_syn), self.tiles.labels(labels)
 
     @property
     def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,11 +96,10 @@ class GradientMatching:
         """Do one iteration: a fresh network, then outer_loop times match all classes and train it.
 
         When pause() turns true between two outer steps, return None: state_dict() is then complete,
-        and the next call continues. Otherwise return what to log. `loss`, `grad_norm_real` and
+        and the next call continues. Else return what to log. `loss`, `grad_norm_real` and
         `grad_norm_syn` are means over passes and outer steps, the norms L2 of each weight's
-        gradient, by name. A pass is of a class, or with level inter of all. `batch_real` is the
-        mean number of real images a class and step, and `inner_epochs` is of the network. Raises
-        FloatingPointError if the loss or the images are not finite.
+        gradient, by name. A pass is of a class, or of all. `batch_real` is the mean number of real
+        images a class and step. Raises FloatingPointError if loss or images are not finite.
         """
         if self.outer == 0:
             redraw(self.net, self.rng.generator)
@@ -127,15 +123,17 @@ class GradientMatching:
         self.outer, self.num_real, self.inner_epochs = 0, 0, 0
         self.log.totals.zero_()
 
+    def prepare(self):
+        """Let the network see real images before a step, and a draw that follows it the network."""
+        freeze_statistics(self.net, self.data, self.rng)
+        # Before any class draws: a draw that follows the network is of all of them.
+        look(self.sampler, self.net, self.outer, self.rng, self.precision)
+
     def match(self):
         """Take one step on the images along the gradient of the distance, summed over classes."""
         num_classes, classes = self.data.num_classes, range(self.data.num_classes)
-        level = level_of_step(self.level, self.iteration, self.iterations, self.outer)
-
-        # Batch norm gets its statistics from real images of all classes.
-        if self.batchnorm:
-            draws = [self.uniform.draw(c, self.BATCHNORM_IMAGES, self.rng) for c in classes]
-            freeze_batchnorm(self.net, self.data.images(torch.cat(draws)))
+        level = levels.level_of_step(self.level, self.iteration, self.iterations, self.outer)
+        self.prepare()
         self.image_syn.grad = torch.zeros_like(self.image_syn)
 
         # All classes in one pass: the gradient of their mean is the mean of their gradients.
@@ -143,25 +141,20 @@ class GradientMatching:
             gradients = self._gradients(range(num_classes), [self._draw(c) for c in classes])
             pair = gradients.grads_syn, gradients.grads_real
             direction = self._compare(*pair, weight=num_classes)  # logged alike whatever it weighs
-            weight = weight_of(self.level, num_classes)
+            weight = levels.weight_of(self.level, num_classes)
             self._pull(gradients, torch._foreach_mul(direction, weight))
 
         # Alone, a class moves its images at once and is forgotten: memory stays flat.
         elif level == 'intra':
             for c in classes:
-                draw = self._draw(c)  # every rank draws for every class
-                if ranks.owns(c):
-                    gradients = self._gradients([c], [draw])
-                    pair = gradients.grads_syn, gradients.grads_real
-                    self._pull(gradients, self._compare(*pair, row=c))
+                self.match_alone(c)
 
         # Else what moves a class depends on the gradients of all of them.
         else:
             draws = [self._draw(c) for c in classes]
             own = {c: self._gradients([c], [draws[c]]) for c in classes if ranks.owns(c)}
             pairs = self.passes[1].of_all(own, num_classes)
-            directions_of = summed_directions if level == 'both' else centred_directions
-            directions = directions_of(pairs, self._compare)
+            directions = levels.DIRECTIONS[level](pairs, self._compare)
             for c, gradients in own.items():
                 self._pull(gradients, directions[c])
 
@@ -170,6 +163,14 @@ class GradientMatching:
         bring_together(self.image_syn.grad)
         self.log.end_step()
         self.optimizer_img.step()
+
+    def match_alone(self, c):
+        """Write the gradient of the images of class c, if this rank owns it."""
+        draw = self._draw(c)  # every rank draws for every class
+        if ranks.owns(c):
+            gradients = self._gradients([c], [draw])
+            pair = gradients.grads_syn, gradients.grads_real
+            self._pull(gradients, self._compare(*pair, row=c))
 
     def _draw(self, c):
         """Return positions of real images, and an augmentation for both batches: siamese."""
@@ -181,19 +182,14 @@ class GradientMatching:
         """Return the PassGradients of these classes, which count alike, and log their norms."""
         rows = slice(classes[0] * self.ipc, (classes[-1] + 1) * self.ipc)
         image_syn = self.image_syn[rows].detach().requires_grad_()
-        passes, labels = self.passes[len(classes)], self.tiles.labels(self.label_syn[rows])
-
-        # The gradients of both sides.
-        grads_real = passes.of_real(draws)
-        own = self.tiles.decode(image_syn).chunk(len(classes))
-        seen = torch.cat([transform(part) for (_, transform), part in zip(draws, own, strict=True)])
-        grads_syn = passes.of_syn(seen.detach(), labels)
+        images, labels = self.decoded(image_syn, self.label_syn[rows])
+        gradients = self.passes[len(classes)].of_both(rows, image_syn, images, labels, draws)
 
         # Every rank makes a pass over all classes: one of them logs it.
         if len(classes) == 1 or ranks.leads():
             row = classes[0] if len(classes) == 1 else -1
-            self.log.add_norms(row, grads_real, grads_syn, len(classes))
-        return PassGradients(passes, rows, image_syn, seen, labels, grads_real, grads_syn)
+            self.log.add_norms(row, gradients.grads_real, gradients.grads_syn, len(classes))
+        return gradients
 
     def _compare(self, grads_syn, grads_real, weight=1, row=None):
         """Return the distance's derivative for the synthetic gradient; log weight x distance.
@@ -219,17 +215,21 @@ class GradientMatching:
         """Return the log of the iteration so far: the only time that it waits for the device."""
         steps = self.data.num_classes * self.outer
         log = self.log.read(steps, self.image_syn)
-        return log | {'batch_real': self.num_real / steps, 'inner_epochs': self.inner_epochs}
+        return log | {'batch_real': self.num_real / steps, self.TRAINED: self.inner_epochs}
 
     def state_dict(self) -> dict:
         """Return all that a later process needs to continue here, also between outer steps."""
-        return {name: getattr(self, name) for name in self.COUNTERS} | {
-            'image_syn': self.image_syn,
-            'optimizer_img': self.optimizer_img.state_dict(),
-            'rng': self.rng.state_dict(),
-            'totals': self.log.totals,
-            'inner_loop': self.inner_loop.state_dict() if self.outer else None,
-        }
+        return (
+            {name: getattr(self, name) for name in self.COUNTERS}
+            | {
+                'image_syn': self.image_syn,
+                'optimizer_img': self.optimizer_img.state_dict(),
+                'rng': self.rng.state_dict(),
+                'totals': self.log.totals,
+                'inner_loop': self.inner_loop.state_dict() if self.outer else None,
+            }
+            | state_of(self.sampler)
+        )
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from state_dict() of an instance with the same arguments."""
@@ -239,6 +239,7 @@ class GradientMatching:
         for name in self.COUNTERS:
             setattr(self, name, state[name])
         self.log.totals.copy_(state['totals'])
+        load_state(self.sampler, state)
         if state['inner_loop'] is not None:
             self.inner_loop.load_state_dict(state['inner_loop'])
 

@@ -4,7 +4,9 @@ import torch
 
 from dataset.data import Data
 from dataset.parts import say
+from features.kmeans import check_packages
 from methods.parameterisation import Tiles
+from methods.representative import representatives
 from methods.sampling import UniformSampler
 from utils import Rng, UserError
 
@@ -38,13 +40,14 @@ def say_small(data: Data, needed: int, what: str) -> None:
 
 
 def initial_images(
-    data: Data, ipc: int, init: str, rng: Rng, tiles: Tiles | None = None
+    data: Data, ipc: int, init: str, rng: Rng, tiles: Tiles | None = None, net=None
 ) -> torch.Tensor:
     """Return the start of the stored images (K * I, C, H, W).
 
     init: 'noise', N(0, 1) in normalised space; 'real', random training images; 'mix', such images
-    shrunk to the tiles; 'centres', class_centres, of tiles shrunk to them. A class with too few
-    images repeats them. Raises UserError when all have too few, and for mix without tiles.
+    shrunk to the tiles; 'centres', class_centres, of tiles shrunk to them; 'representative', the
+    real images nearest to centres of features by net, too. A class with too few images repeats
+    them. Raises UserError when all have too few, and for mix without tiles.
     """
     if init == 'noise':
         shape = (data.num_classes * ipc, *data.shape)
@@ -52,7 +55,7 @@ def initial_images(
     factor = tiles.factor if tiles else 1
     if init == 'mix' and factor == 1:
         raise UserError(
-            '--init mix shrinks real images to tiles: it needs --factor 2 or more (DC, DSA, DM)'
+            '--init mix shrinks real images to tiles: it needs --factor 2 or more (DC, DM, IDC, …)'
         )
     needed = ipc if init == 'real' else ipc * factor**2
     largest = max(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
@@ -65,9 +68,13 @@ def initial_images(
         )
     say_small(data, needed, 'repeats them')
     classes = range(data.num_classes)
+    sizes = [len(members) for members in data.indices_class]
     if init == 'centres':
-        sizes = [len(members) for members in data.indices_class]
         parts = [class_centres(data, c, min(needed, sizes[c]), rng) for c in classes]
+    elif init == 'representative':
+        check_packages(balanced=False)
+        index = [representatives(net, data, c, min(needed, sizes[c]), rng, 'fp32') for c in classes]
+        parts = [data.images(part) for part in index]
     else:
         sampler = UniformSampler(data)
         parts = [data.images(sampler.draw(c, needed, rng)) for c in classes]

@@ -73,3 +73,7 @@ def centred(gradients) -> list[GradientList]:
 def mean_over_classes(gradients) -> GradientList:
     """Return the mean of gradients, each one tensor a parameter: the gradient of all classes."""
     return [torch.stack(grads).mean(0) for grads in zip(*gradients, strict=True)]
+
+
+# What moves each class where that depends on all of them.
+DIRECTIONS = {'both': summed_directions, 'centred': centred_directions}

@@ -11,7 +11,21 @@ from torch.nn.utils import parameters_to_vector
 
 from dataset.data import Data
 from engine.gradients import Gradients, largest_chunk
+from engine.training import freeze_batchnorm
+from methods.sampling import UniformSampler
+from networks import has_batchnorm
 from processes import ranks
+from utils import Rng
+
+BATCHNORM_IMAGES = 16  # real images per class for its statistics
+
+
+def freeze_statistics(net, data: Data, rng: Rng) -> None:
+    """Give batch norm, if net has any, statistics of real images of all classes."""
+    if has_batchnorm(net):
+        uniform = UniformSampler(data)
+        draws = [uniform.draw(c, BATCHNORM_IMAGES, rng) for c in range(data.num_classes)]
+        freeze_batchnorm(net, data.images(torch.cat(draws)))
 
 
 class PassGradients(NamedTuple):
@@ -70,6 +84,13 @@ class Passes:
         for grads in parts:
             total = torch._foreach_add(total, grads) if total else grads
         return list(total)
+
+    def of_both(self, rows, image_syn, images, labels, draws: list) -> PassGradients:
+        """Return the gradients of both sides; images, labels: what image_syn is decoded to."""
+        grads_real, parts = self.of_real(draws), images.chunk(len(draws))
+        seen = torch.cat([change(part) for (_, change), part in zip(draws, parts, strict=True)])
+        grads_syn = self.of_syn(seen.detach(), labels)
+        return PassGradients(self, rows, image_syn, seen, labels, grads_real, grads_syn)
 
     def of_syn(self, images: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
         """Return the gradient of synthetic images (N, C, H, W), as many of every class."""

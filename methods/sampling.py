@@ -2,7 +2,7 @@
 
 A sampler is `draw(c, num, rng, iteration) -> indices` into the training set: at most num images of
 class c. It is on the device and does not wait for it. It keeps no state: random streams repeat a
-run.
+run. (One that follows the network does: methods/representative.py.)
 
     python main_BS.py --layer_idx 3 --num_cluster 20 --ipc 10             # published: 42.8 ± 0.6 %
 """
@@ -11,8 +11,10 @@ import torch
 
 from dataset.data import Data
 from experiment.arguments import Arguments, flags_of
+from experiment.shelf import FOLLOWING
 from features.clusters import ensure_clusters, read_clusters
 from features.named import ensure_named_clusters
+from methods.representative import RepresentativeSampler
 from utils import Rng
 
 
@@ -133,8 +135,13 @@ def cluster_sampler(
     return ClusterSampler(data, read_clusters(path, data), draw, mix)
 
 
-def make_sampler(data: Data, args: Arguments) -> UniformSampler | ClusterSampler:
+def make_sampler(
+    data: Data, args: Arguments
+) -> UniformSampler | ClusterSampler | RepresentativeSampler:
     """Return the sampler of --draw; a method that sees no batches has none, and gets any."""
-    if vars(args).get('draw', 'uniform') == 'uniform':
+    draw = vars(args).get('draw', 'uniform')
+    if draw == 'uniform':
         return UniformSampler(data)
+    if draw == FOLLOWING:
+        return RepresentativeSampler(data, args.batch_real)
     return cluster_sampler(data, **flags_of(cluster_sampler, args))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.protocol import strategy_of
+from evaluation.protocol import protocol_of
 from experiment.result import differing, experiment_of, label_of, load_result
 from report.markup import csv_of
 from storage.files import write_atomic
@@ -25,8 +25,7 @@ class NetworksTable:
             result = load_result(path)
             args = result['args']
             made_by = args.get('made_by') or args
-            how = args.get('protocol') or ('dc' if strategy_of(args) == 'None' else 'dsa')
-            name = f'{label_of(args)}, {args.get("ipc") or "?"} per class, {how}'
+            name = f'{label_of(args)}, {args.get("ipc") or "?"} per class, {protocol_of(args)}'
             settings = {key: str(value) for key, value in experiment_of(made_by).items()}
             key = name, tuple(settings.items())
             names.setdefault(name, []).append(dict(key[1]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.names import name_of
-from evaluation.protocol import protocol, strategy_of
+from evaluation.protocol import protocol, protocol_of, strategy_of
 from experiment.flags import FLAGS, flags_of_kinds
 from experiment.result import label_of, load_result, method_of
 from report.logs import (
@@ -166,7 +166,8 @@ def rows_of(folder: Path) -> list[Row]:
 def measured(network: str, values: list[float], args: dict, num_sets: int) -> dict:
     """Return what a row says of one evaluation network and its accuracies of all sets."""
     percent = 100 * np.array(values)
-    how = protocol(network, args['dataset'], strategy_of(args), args.get('epoch_eval_train'))
+    settings = strategy_of(args), args.get('epoch_eval_train'), protocol_of(args)
+    how = protocol(network, args['dataset'], *settings)
     return {
         'network': network,
         'protocol': how['protocol'],

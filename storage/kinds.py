@@ -68,15 +68,19 @@ def anything(value) -> bool:
     return True
 
 
-def numeric(value) -> bool:
-    """Tell whether value is a tensor of plain memory that holds finite real numbers."""
+def in_memory(value) -> bool:
+    """Tell whether value is a tensor of plain memory that holds real numbers."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
         and value.device.type != 'meta'
         and value.dtype in PLAIN
-        and bool(value.isfinite().all())
     )
+
+
+def numeric(value) -> bool:
+    """Tell whether value is a tensor of plain memory that holds finite real numbers."""
+    return in_memory(value) and bool(value.isfinite().all())
 
 
 def images(value) -> bool:

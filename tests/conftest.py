@@ -12,6 +12,7 @@ import torch
 from dataset.data import Data, load_dataset
 from methods import METHODS
 from methods.sampling import UniformSampler
+from networks import NETWORKS
 from utils import Rng
 
 
@@ -19,6 +20,15 @@ from utils import Rng
 def same_numbers_in_every_run():
     """Seed the global generator before each test."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def same_networks():
+    """Forget the networks that a test adds."""
+    known = dict(NETWORKS)
+    yield
+    NETWORKS.clear()
+    NETWORKS.update(known)
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -75,6 +85,7 @@ def make_method(digits):
             'lr_net': 0.01, 'batch_real': 32, 'batch_train': 256, 'init': 'noise',
             'dsa_strategy': 'None', 'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None,
             'level': 'intra', 'schedule': 'constant', 'factor': 1, 'momentum_net': 0.0,
+            'learn_labels': False, 'ridge': 1e-6, 'n_data': 64,
             'Iteration': 10, 'precision': 'fp32', 'compile': False,
             'rng': Rng('cpu', seed),
         }  # fmt: skip

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import main as main_script
+from dataset.data import load_dataset
 from engine.training import test_accuracy as accuracy_of
+from features.kmeans import nearest_to_centres
 from features.trained import count_forgetting, trained_on_all
-from methods.coresets import Coreset, Herding, herding, kcenter, kmeans, most_forgotten
+from methods.coresets import Coreset, Herding, herding, kcenter, most_forgotten
 from methods.mean import ClassMean
 from networks import make_network
 from report.cells import CORESETS
@@ -66,8 +68,8 @@ def test_kmeans_takes_the_middle_of_each_group():
     offsets = np.concatenate([[[0, 0]], rng.normal(size=(9, 2))])
     offsets[1:] -= offsets[1:].mean(0)
     features = torch.from_numpy((centres[:, None] + offsets).reshape(-1, 2))
-    assert sorted(kmeans(features, 3).tolist()) == [0, 10, 20]
-    assert len(set(kmeans(torch.zeros(5, 2), 3).tolist())) == 3
+    assert sorted(nearest_to_centres(features, 3).tolist()) == [0, 10, 20]
+    assert len(set(nearest_to_centres(torch.zeros(5, 2), 3).tolist())) == 3
 
 
 def test_forgetting_is_counted_from_right_to_wrong():
@@ -84,7 +86,8 @@ def test_a_random_coreset_depends_on_its_stream(digits):
     assert first[1].tolist() == [c for c in range(10) for _ in range(3)]
 
 
-def test_features_of_a_class_choose_within_it(digits, tmp_path):
+def test_features_of_a_class_choose_within_it(few_digits, tmp_path):
+    digits = load_dataset(str(few_digits))
     net = make_network('ResNet18BN', 1, 10, (8, 8))
     torch.save({'net': net.state_dict(), 'accuracy': 0.1}, tmp_path / 'resnet.pt')
     settings = {'cluster_path': str(tmp_path), 'extractor': str(tmp_path / 'resnet.pt')}
@@ -148,7 +151,7 @@ def test_coresets_end_to_end(method, few_digits, tmp_path, capsys):
         ('--method random --lr_img 5', '--lr_img does nothing for --method random; use it with DC'),
         ('--method mean --ipc 500', 'is more than the largest class'),
         ('--method random --extractor x.pt', '--extractor does nothing for --method random'),
-        ('--method random --feature_net MLP', 'DD, herding, kcenter, kmeans'),
+        ('--method random --feature_net MLP', 'CAFE, KIP, herding, kcenter, kmeans'),
         ('--method herding --num_cluster 5', '--num_cluster does nothing for --method herding'),
     ],
 )

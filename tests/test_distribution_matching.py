@@ -60,7 +60,7 @@ def test_batch_norm_sees_all_classes_together(make_method):
 def test_embeddings_in_chunks_equal_one_pass(compile):
     if compile and not has_compiler(torch.device('cpu')):
         pytest.skip('no working C++ compiler here')
-    net = make_network('ConvNetD1', 3, 10, (16, 16))
+    net = make_network('MLP', 3, 10, (16, 16))
     images, labels = torch.randn(11, 3, 16, 16), torch.arange(11) % 4
     embeddings = Embeddings(net, (3, 16, 16), 'fp32', compile, whole=False)
     embeddings.size = 4
@@ -105,7 +105,7 @@ def test_defaults_are_those_of_the_paper():
 def test_end_to_end_above_random_images(tmp_path, capsys):
     line = '--dataset Digits --model ConvNetD1 --ipc 1 --num_exp 1 --num_eval 2'
     line += f' --save_path {tmp_path} --epoch_eval_train 100 --dsa_strategy None'
-    main_script.main(f'{line} --method DM --Iteration 60 --eval_every 0'.split())
+    main_script.main(f'{line} --method DM --Iteration 40 --batch_real 64 --eval_every 0'.split())
     main_script.main(f'{line.replace("--dsa_strategy None", "")} --method random'.split())
     accuracy = {}
     for path in tmp_path.glob('*/res_*.pt'):

@@ -146,6 +146,15 @@ def test_a_device_that_is_not_there(device):
     assert f'--device {device}' in refused(set_up_device, device, 'fp32')
 
 
+@pytest.mark.parametrize(
+    ('device', 'words'),
+    [('cuda:0,1', 'by torchrun'), ('gpu', 'such as cpu, cuda or cuda:1'),
+     ('cuda:99', 'PyTorch finds'), ('cuda:99', '--device cpu can')],
+)  # fmt: skip
+def test_why_a_device_is_none_is_said_in_our_words(device, words):
+    assert words in refused(set_up_device, device, 'fp32')
+
+
 def test_the_cpu_is_a_device():
     assert {set_up_device(name, 'fp32').type for name in ('cpu', 'cpu:0')} == {'cpu'}
 

@@ -33,6 +33,12 @@ def make(make_method, on_gpu):
     set_up_device('cuda', 'fp32')
 
 
+def test_pixels_in_main_memory_give_the_same_images(on_gpu):
+    kept, index = load_dataset('Digits', device='cuda', data_device='cpu'), on_gpu.indices_class[3]
+    assert kept.pixels_train.device.type == 'cpu' and kept.device.type == 'cuda'
+    assert torch.equal(kept.images(index), on_gpu.images(index))
+
+
 @pytest.mark.parametrize('compile', [False, 'graphs', True])
 @pytest.mark.parametrize(
     'keywords',

@@ -26,7 +26,11 @@ def numpy_distances(grads_syn, grads_real):
     a, b = (np.concatenate([grad.ravel() for grad in grads]) for grads in (grads_syn, grads_real))
     cos = 1 - np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-6)
     mse = float(np.sum((a - b) ** 2))
-    return {'ours': ours, 'mse': mse, 'cos': cos, 'angle_magnitude': ours + lengths}
+    conv = [a - b for a, b in zip(grads_syn, grads_real, strict=True) if a.ndim == 4]
+    return {
+        'ours': ours, 'mse': mse, 'cos': cos, 'angle_magnitude': ours + lengths,
+        'conv_mse': sum(np.sum(d**2) for d in conv), 'conv_l1': sum(np.sum(abs(d)) for d in conv),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize('name', DISTANCES)
@@ -42,8 +46,8 @@ def test_distance_equals_numpy(name):
 
 @pytest.mark.parametrize('name', DISTANCES)
 def test_distance_of_a_dead_node_has_a_finite_gradient(name):
-    syn = torch.zeros(3, 4, requires_grad=True)
-    grad, = torch.autograd.grad(DISTANCES[name]([syn * 1.0], [torch.ones(3, 4)]), syn)  # fmt: skip
+    syn, real = torch.zeros(3, 4, 1, 1, requires_grad=True), torch.ones(3, 4, 1, 1)
+    grad, = torch.autograd.grad(DISTANCES[name]([syn * 1.0], [real]), syn)  # fmt: skip
     assert torch.isfinite(grad).all()
 
 

@@ -663,7 +663,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_work(
     def work(*_, **__):
         raise AssertionError('this is work')
 
-    for name in ('load_result', 'NetworksTable', 'group', 'set_up_device', 'load_dataset'):
+    for name in ('load_result', 'NetworksTable', 'group', 'load_data'):
         monkeypatch.setattr(module, name, work, raising=False)
     fails(lambda: module.main([*words, '--out', out]), capsys, OUTS[out])
 

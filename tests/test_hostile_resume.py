@@ -106,7 +106,7 @@ def test_a_log_that_lost_its_tail_stays_readable(lost, tmp_path, monkeypatch, ca
     monkeypatch.setattr(run_module, 'CHECKPOINT_SECONDS', -1)
     line = [*RUN.split(), '--save_path', str(tmp_path)]
 
-    def stop(run, path, data, progress):
+    def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):

@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 import tarfile
+import tracemalloc
 import types
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scipy.io import savemat
 from torchvision import transforms
 
 import main as main_script
-from dataset.arrays import planar
+from dataset.arrays import planar, tidy
 from dataset.data import load_dataset
 from dataset.names import name_of
 from dataset.pictures import read_image
@@ -131,6 +132,38 @@ def test_arrays_without_a_test_part_are_split_alike_each_time(tmp_path, capsys):
     assert first.fingerprint == again.fingerprint
     assert torch.bincount(first.labels_test).tolist() == [2, 2, 2] and len(first.labels_train) == 30
     assert 'one image in 6 of each class is held out' in capsys.readouterr().out
+    both = [
+        {(image.numpy().tobytes(), int(label)) for image, label in zip(*part, strict=True)}
+        for part in (
+            (first.pixels_train, first.labels_train),
+            (first.pixels_test, first.labels_test),
+        )
+    ]
+    given = {(x.transpose(2, 0, 1).tobytes(), int(y)) for x, y in zip(X, Y, strict=True)}
+    assert not both[0] & both[1] and both[0] | both[1] == given
+
+
+def test_large_arrays_are_split_and_arranged_in_their_own_memory():
+    labels = np.arange(5000) % 5
+    given = np.zeros((5000, 64, 64, 3), np.uint8)
+    given[:, 5, 7, 2] = labels
+    tracemalloc.start()
+    arrays, _ = tidy(Path('own'), 'own', {'x_train': given, 'y_train': labels})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * given.nbytes  # the test part, a sixth, and a thousand images at a time
+    for part in ('train', 'test'):
+        assert np.array_equal(arrays[f'x_{part}'][:, 5, 7, 2], arrays[f'y_{part}'])
+    assert len(arrays['y_train']) + len(arrays['y_test']) == 5000
+
+
+def test_a_long_read_shows_a_bar(tmp_path, monkeypatch, capsys):
+    path = npz(tmp_path / 'own.npz')
+    load_dataset(path)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr('dataset.pictures.SECONDS', 0)
+    is_the_tiny_set(load_dataset(path))
+    assert 'own.npz' in capsys.readouterr().err
 
 
 TWO = np.stack([Y == 0, Y < 2, Y == 2], 1).astype(int)

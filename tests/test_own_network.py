@@ -14,7 +14,7 @@ from evaluation.protocol import eval_pool
 from experiment.arguments import parse_condensing
 from experiment.flags import FLAGS
 from methods import SHELF
-from networks import NETWORKS, make_network, redraw
+from networks import has_batchnorm, make_network, redraw
 from tests.test_go_on import assert_at_once, outcome
 from utils import UserError
 
@@ -24,16 +24,6 @@ SHORT = (
     '--dataset Digits --ipc 1 --num_exp 1 --num_eval 1 --epoch_eval_train 1 --compile off '
     '--device cpu --precision fp32'
 )
-
-
-@pytest.fixture(autouse=True)
-def same_networks(monkeypatch):
-    """Forget the networks that a test adds."""
-    monkeypatch.setattr('engine.own_network.NETWORKS', NETWORKS)
-    known = dict(NETWORKS)
-    yield
-    NETWORKS.clear()
-    NETWORKS.update(known)
 
 
 @pytest.fixture
@@ -236,7 +226,7 @@ def test_a_typed_place_that_is_none(text, message):
 def test_batch_norm_of_features_counts_as_batch_norm(own, digits, make_method):
     name = own_network(own(network('nn.Flatten(), nn.BatchNorm1d(64)')))
     method = make_method('DC', model=name, level='intra')
-    assert method.batchnorm and method.step() is not None
+    assert has_batchnorm(method.net) and method.step() is not None
     with pytest.raises(UserError, match='without batch norm'):
         make_method('DD', model=name)
 

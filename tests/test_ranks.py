@@ -25,7 +25,7 @@ from utils import UserError
 ROOT = Path(__file__).parents[1]
 LOOPS = '--outer_loop 2 --inner_loop 2'
 CLUSTERS = '--num_cluster 3 --extractor_epochs 1'
-EVALUATION = '--model ConvNetD1 --num_eval 3 --epoch_eval_train 3'
+EVALUATION = '--model MLP --num_eval 3 --epoch_eval_train 3'
 LINE = f'{EVALUATION} --ipc 2 --num_exp 1 --eval_every 2 --Iteration 3'
 TIMES = 'seconds', 'evaluate_seconds', 'peak_memory_mib'
 
@@ -92,12 +92,17 @@ JOBS = {
     2: [
         ('main.py', f'{LINE} --method DSA --level both --factor 2 {LOOPS}'),
         ('main.py', f'{LINE} --method DC --level inter {LOOPS}'),
+        ('main.py', f'{LINE} --method CAFE --batch_real 40 --outer_loop 2 --inner_loop 11'),
         ('main_BS.py', f'{LINE} {LOOPS} --cluster_path <own> {CLUSTERS}'),
         ('main_eval.py', f'{EVALUATION} --synset random --num_exp 2'),
     ],
     3: [
         ('main.py', f'{LINE} --method DC {LOOPS}'),
         ('main.py', f'{LINE} --method DM --batch_real 200'),
+        (
+            'main.py',
+            f'{LINE} --method DREAM --model ConvNetD1 --outer_loop 3 --n_data 32 --batch_real 8',
+        ),
     ],
 }
 

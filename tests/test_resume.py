@@ -20,9 +20,9 @@ from utils import UserError
 
 ROOT = Path(__file__).parents[1]
 EVERY = [
-    '--dataset', 'Digits', '--model', 'ConvNetD1', '--ipc', '2', '--Iteration', '4',
+    '--dataset', 'Digits', '--model', 'MLP', '--ipc', '2', '--Iteration', '4',
     '--eval_every', '2', '--num_exp', '2', '--num_eval', '2', '--epoch_eval_train', '3',
-    '--batch_real', '16',
+    '--batch_real', '16', '--lr_img', '0.1',
 ]  # fmt: skip
 LOOPS = ['--outer_loop', '2', '--inner_loop', '1']
 RUN = [*EVERY, *LOOPS]
@@ -88,15 +88,13 @@ def test_a_run_leaves_what_the_readme_says(uninterrupted):
         and data[0][0].shape == (20, 1, 8, 8)
         and data[0][1].tolist() == sorted(list(range(10)) * 2)
     )
-    assert {model: len(values) for model, values in accs.items()} == {'ConvNetD1': 4}
+    assert {model: len(values) for model, values in accs.items()} == {'MLP': 4}
     assert [(record['exp'], record['iteration']) for record in log if 'loss' in record] == [
         (exp, it) for exp in (0, 1) for it in (1, 2, 3, 4)
     ]
     evaluated = [record for record in log if 'accs' in record]
     assert [record['iteration'] for record in evaluated] == [0, 2, 4] * 2 and len(pictures) == 6
-    assert (
-        evaluated[2]['accs']['ConvNetD1'] + evaluated[5]['accs']['ConvNetD1'] == accs['ConvNetD1']
-    )
+    assert evaluated[2]['accs']['MLP'] + evaluated[5]['accs']['MLP'] == accs['MLP']
 
 
 def test_the_saved_set_is_the_evaluated_set(uninterrupted, capsys, tmp_path):
@@ -106,7 +104,7 @@ def test_the_saved_set_is_the_evaluated_set(uninterrupted, capsys, tmp_path):
         '--dataset',
         'Digits',
         '--model',
-        'ConvNetD1',
+        'MLP',
         '--num_eval',
         '2',
         '--epoch_eval_train',
@@ -217,6 +215,7 @@ def test_full_disk_keeps_the_old_checkpoint(uninterrupted, tmp_path, monkeypatch
     [
         '--method DM',
         '--method DD --inner_loop 1',
+        '--method DREAM --model ConvNetD1 --outer_loop 2 --n_data 16 --batch_train 16 --num_exp 1',
         f'--method DSA --level both --schedule overfit --reduce maxpool1 {" ".join(LOOPS)}',
         f'--level contrast --factor 2 --init mix --momentum_net 0.9 {" ".join(LOOPS)}',
     ],

@@ -1,10 +1,12 @@
 """Any set on any data: scale, classes, protocol and provenance are recognised, or named."""
 
 import os
+import re
 
 import numpy as np
 import pytest
 import torch
+from conftest import error_of
 from PIL import Image
 
 import main as main_script
@@ -298,3 +300,32 @@ def test_files_of_labels_among_the_sets_are_left_out(real, tmp_path, capsys):
     paths = [save(tmp_path / 'images_1.pt', images), save(tmp_path / 'labels_1.pt', labels)]
     evaluate(paths, tmp_path / 'out', capsys)
     assert len(list((tmp_path / 'out').glob('*/res_*.pt'))) == 1
+
+
+def test_the_faults_of_a_set_are_said_together(real, tmp_path):
+    images, labels = real
+    images = images.clone()
+    images[3, 0, 2, 2], images[5, 0, 0, 0] = float('nan'), float('inf')
+    with pytest.raises(UserError) as error:
+        load_result(save(tmp_path / 'a.pt', [images, labels + 0.9]))
+    for words in ('2 faults', '2 of 10 images hold NaN', 'the label 0.9 is no class'):
+        assert words in str(error.value)
+    for content, message in (
+        ([real[0], labels - 1], 'the label -1 is no class'),
+        ([real[0], labels[:7]], 'but labels of shape (7,)'),
+        ([real[0].long(), labels], 'images of torch.int64 are neither'),
+        ([real[0], torch.full((10, 10), float('nan'))], 'soft labels hold NaN'),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            load_result(save(tmp_path / 'a.pt', content))
+
+
+def test_all_files_that_cannot_be_evaluated_are_named(real, tmp_path, capsys):
+    images, labels = real
+    good = save(tmp_path / 'good.pt', [images, labels])
+    paths = [save(tmp_path / 'nan.pt', [images * np.nan, labels]), tmp_path / 'missing.pt']
+    line = [*EVALUATE.split(), '--save_path', tmp_path / 'out', '--synset', good]
+    error = error_of(main_eval, [*line, *paths], capsys)
+    assert '--synset: 2 faults' in error and 'nan.pt' in error and 'missing.pt' in error
+    assert error_of(main_eval, [*line, paths[0]], capsys).startswith(f'error: {paths[0]}: 10 of 10')
+    assert not (tmp_path / 'out').exists()

@@ -68,6 +68,8 @@ REFUSED = {
     'DM': ('DM', '--model ResNet18 --init noise', '--method DM: ResNet18 '),
     'DD': ('DD', '--model ResNet18', '--method DD: ResNet18 '),
     'DD with batch norm': ('DD', '--model ConvNetBN', 'without batch norm'),
+    'IDC': ('IDC', '--model ResNet18 --factor 1 --init noise', '--method IDC: ResNet18 .*8x8'),
+    'IDC on all images': ('IDC', '--model ResNet18BN --factor 1 --init noise', 'last batch of 1'),
     'too deep': ('DC', '--model ConvNetD4', 'depth 4.*8x8'),
     'forgetting': ('forgetting', '--model ResNet18BN', 'training on all images: .*last batch of 1'),
     'features': ('herding', '--feature_net ResNet18BN', 'training on all images: .*ResNet18BN'),
@@ -105,7 +107,7 @@ def test_what_works_is_not_refused(case, tiny, tmp_path, monkeypatch, capsys):
 
 
 def test_every_method_with_a_network_that_it_condenses_with_tries_it():
-    for name in ('DC', 'DSA', 'DM', 'DD'):
+    for name in ('DC', 'DSA', 'DM', 'DD', 'CAFE', 'IDC', 'DREAM'):
         assert callable(METHODS[name].check)
     assert METHODS['DSA'].check is check_inner_loop
 
@@ -201,9 +203,9 @@ UNWRITABLE = {
 @pytest.mark.parametrize('script', [main_eval, bench, gradient_error, main_report])
 def test_where_a_table_goes_is_tried_first(script, case, capsys, monkeypatch):
     flag, words, first = {
-        main_eval: ('--csv', ['--synset', 'random'], 'load_dataset'),
+        main_eval: ('--csv', ['--synset', 'random'], 'load_data'),
         bench: ('--out', [], 'load_dataset'),
-        gradient_error: ('--out', [], 'load_dataset'),
+        gradient_error: ('--out', [], 'load_data'),
         main_report: ('--out', [], 'collect'),
     }[script]
     monkeypatch.setattr(script, first, None)  # calling it would be a TypeError
@@ -213,7 +215,7 @@ def test_where_a_table_goes_is_tried_first(script, case, capsys, monkeypatch):
 
 @pytest.mark.parametrize('ending', ['.csv', '.xyz'])
 def test_a_picture_has_an_ending_that_can_be_drawn(ending, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(gradient_error, 'load_dataset', None)
+    monkeypatch.setattr(gradient_error, 'load_data', None)
     error = error_of(gradient_error, ['--out', tmp_path / f'x{ending}'], capsys)
     assert 'is no format of pictures' in error and 'png' in error
 
