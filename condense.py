@@ -20,7 +20,7 @@ from experiment.arguments import Arguments, flags_of, num_images
 from experiment.checkpoint import restore
 from experiment.compiling import settle_compile
 from experiment.go_on import GivenSet, Neighbours, save_end
-from experiment.progress import Progress
+from experiment.progress import Progress, stores_apart
 from experiment.result import is_finished, report_finished, result_of, save_result, summary
 from experiment.run import Run
 from experiment.shelf import keywords_of, needs_clusters, spelled
@@ -69,7 +69,7 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
             save_end(run, progress.exp, method)
             # A finished set moves to the CPU, so that a GPU holds one set at a time.
             progress.sets.append([part.cpu().clone() for part in method.synset])
-            if vars(args).get('factor', 1) > 1 or vars(args).get('learn_labels'):
+            if stores_apart(vars(args)):
                 progress.stored.append([part.cpu().clone() for part in method.stored])
             progress.next_set()
             run.checkpoint(progress)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from experiment.progress import Progress
+from experiment.progress import Progress, stores_apart
 from storage.files import load_tensors
 from storage.kinds import (
     MISFITS,
@@ -96,15 +96,15 @@ def check_within(path: Path, progress: Progress, args: dict) -> None:
     networks = args.get('num_eval', 0)
     done = progress.exp * networks
     accuracies = [len(values) for values in progress.accs_all_exps.values()]
-    tiled = args.get('factor', 1) != 1
+    apart = stores_apart(args)
     kept = 0 if 'synset' in args else progress.exp  # an evaluation has its sets from a file
-    whole = len(progress.sets) == kept and len(progress.stored) == (kept if tiled else 0)
+    whole = len(progress.sets) == kept and len(progress.stored) == (kept if apart else 0)
     whole = whole and (progress.method is not None or not progress.iteration)
     # Nothing is saved between the evaluation at the end of a set and the next set.
     at_end = progress.iteration == last
     whole = whole and not (at_end and progress.evaluated)
     whole = whole and all(len(values) <= networks for values in progress.accs.values())
-    given = progress.given is None or (at_end and len(progress.given) == (2 if tiled else 1))
+    given = progress.given is None or (at_end and len(progress.given) == (2 if apart else 1))
     whole = whole and given
     own = (progress.method or {}).get('iteration', progress.iteration)
     whole = whole and count(own) and own == progress.iteration

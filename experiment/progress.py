@@ -38,3 +38,8 @@ class Progress:
         self.exp, self.iteration, self.seconds, self.method = self.exp + 1, 0, 0.0, None
         self.given = None
         self.evaluated, self.accs, self.evaluate_seconds = False, {}, 0.0
+
+
+def stores_apart(args: dict) -> bool:
+    """Tell whether a run keeps more than its sets: what tiles are decoded from, learned labels."""
+    return (args.get('factor') or 1) != 1 or bool(args.get('learn_labels'))

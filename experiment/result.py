@@ -80,6 +80,7 @@ def save_result(
     if kernel_accs:
         content['kernel_accs'] = kernel_accs
     if ranks.leads():
+        run.check_own()
         save_tensors(path, content)
     ranks.wait()  # the others may read it
     print(f'{path}\n{summary(accs)}{of_kernel(kernel_accs)}')

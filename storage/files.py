@@ -106,7 +106,9 @@ def write_atomic(path: Path, content: bytes) -> None:
     part = path.with_name(f'{path.name}.{os.getpid()}-{os.urandom(3).hex()}.part')
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f'{path} is no file, so it is not replaced; name another one')
+            raise UserError(
+                f'{path} is no file, so it is not replaced; move it away, or name another one'
+            )
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
         with os.fdopen(os.open(part, flags, 0o666), 'wb') as file:
             file.write(content)

@@ -1,11 +1,13 @@
 """What a run continues from: whole and of this run, or one line; and what it leaves can be read."""
 
 import copy
+import shutil
 
 import pytest
 import torch
 from conftest import error_of
 
+import condense as condensing
 import main as main_script
 import main_eval
 import main_report
@@ -104,11 +106,11 @@ def test_a_log_that_lost_its_tail_stays_readable(lost, tmp_path, monkeypatch, ca
     monkeypatch.setattr(run_module, 'CHECKPOINT_SECONDS', -1)
     line = [*RUN.split(), '--save_path', str(tmp_path)]
 
-    def stop(*state):
+    def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr('condense.save_result', stop)
+        patch.setattr(condensing, 'save_result', stop)
         main_script.main(line)
     log = next(tmp_path.glob('*/log.jsonl'))
     content = log.read_bytes()
@@ -159,3 +161,18 @@ def test_a_builder_of_a_long_name_fits_into_names(tmp_path):
     path, name = tmp_path / 'net.py', 'b' * 200
     path.write_text(f'def {name}(channel, num_classes, im_size):\n    pass\n')
     assert len(own_network(f'{path}:{name}')) < 80
+
+
+def test_a_result_is_not_written_into_another_folder(tmp_path, monkeypatch, capsys):
+    plain = condensing.save_result
+
+    def replaced(run, *rest):
+        shutil.move(run.folder, tmp_path / 'moved')
+        run.folder.mkdir()
+        plain(run, *rest)
+
+    monkeypatch.setattr(condensing, 'save_result', replaced)
+    with pytest.raises(SystemExit) as exit_:
+        main_script.main([*RUN.split(), '--save_path', str(tmp_path / 'runs')])
+    assert exit_.value.code == 2 and 'was moved or removed' in capsys.readouterr().err
+    assert not list(tmp_path.glob('runs/*/*')) and list(tmp_path.glob('moved/checkpoint.pt'))
