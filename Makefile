@@ -14,7 +14,7 @@ test: $(BIN)/.installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q tests/test_gpu.py
-	CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) \
+	CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal \
 	    --ignore tests/test_gpu.py
 
 $(BIN)/.installed: requirements.txt

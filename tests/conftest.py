@@ -3,6 +3,7 @@
 import inspect
 import os
 import socket
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,13 @@ def cifar_path():
     if not folder or not Path(folder, 'cifar10.npz').is_file():
         pytest.skip('CONDENSE_DATA names no folder with cifar10.npz')
     return folder
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Compile passes by tracing alone: to build C++ code takes seconds a function."""
+    by_tracing = partial(torch.compile, dynamic=False, backend='aot_eager')
+    monkeypatch.setattr('engine.gradients.compiled', cache(by_tracing))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import main as main_script
 from dataset.readers import dsa_strategy
 from engine.gradients import Embeddings
 from experiment.arguments import parse_condensing
-from experiment.compiling import has_compiler
 from methods import SHELF
 from networks import make_network, redraw
 
@@ -57,10 +56,8 @@ def test_batch_norm_sees_all_classes_together(make_method):
 
 
 @pytest.mark.parametrize('compile', [False, True])
-def test_embeddings_in_chunks_equal_one_pass(compile):
-    if compile and not has_compiler(torch.device('cpu')):
-        pytest.skip('no working C++ compiler here')
-    net = make_network('MLP', 3, 10, (16, 16))
+def test_embeddings_in_chunks_equal_one_pass(traced, compile):
+    net = make_network('ConvNetD1', 3, 10, (16, 16))
     images, labels = torch.randn(11, 3, 16, 16), torch.arange(11) % 4
     embeddings = Embeddings(net, (3, 16, 16), 'fp32', compile, whole=False)
     embeddings.size = 4

@@ -7,7 +7,7 @@ from torch import nn
 from networks import NETWORKS, make_network, redraw
 from utils import UserError
 
-SIZES = (8, 16, 28, 32, 64, 128)
+SIZES = (8, 1), (16, 3), (28, 1), (32, 3), (64, 1), (128, 3)  # pixels a side, channels
 # Parameters at 3 x 32 x 32 with 10 classes, as the public implementations of the papers have them.
 PARAMETERS = {
     'MLP': 411146, 'LeNet': 62006, 'AlexNet': 1872202, 'AlexNetBN': 1874122, 'VGG11': 9231114,
@@ -38,8 +38,7 @@ def test_parameter_counts_are_the_published_ones():
     assert counts == PARAMETERS_MNIST
 
 
-@pytest.mark.parametrize('channel', [1, 3])
-@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize(('size', 'channel'), SIZES)
 @pytest.mark.parametrize('name', NETWORKS)
 def test_every_size(name, size, channel):
     if name == 'ConvNetD4' and size == 8:
