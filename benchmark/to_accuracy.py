@@ -5,7 +5,6 @@ of condensing, the start of the images included, evaluation apart. The reference
 same call, an iteration of its own settings, times the iterations of the paper.
 """
 
-import json
 from pathlib import Path
 from statistics import mean, median, pstdev
 
@@ -19,7 +18,7 @@ from methods import METHODS, SHELF
 from methods.presets import LOOPS
 from methods.sampling import make_sampler
 from report.kept import read_log
-from report.logs import images_seen, start_of
+from report.logs import FINISHED, images_seen, read_args, start_of
 from report.tables import paper_of, paper_text, published
 from utils import UserError
 
@@ -51,7 +50,7 @@ def contest_row(data: Data, runs: list[Arguments], device: str) -> dict:
         own = condense(METHODS[args.method], data, make_sampler, args)
         accs += [100 * value for values in own.values() for value in values]
         folder = Path(args.save_path) / args.run_name
-        made_on = json.loads((folder / 'args.json').read_text())['environment']['device']
+        made_on = read_args(folder, FINISHED)['environment']['device']
         if made_on != device:
             raise UserError(
                 f'{folder} was made on {made_on}: its seconds are not of this machine; '

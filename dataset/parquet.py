@@ -9,6 +9,7 @@ import numpy as np
 from dataset.folders import is_visible
 from dataset.parts import part_of, refuse, say, some
 from dataset.pictures import bar, empty, fill, header, keras, odd_sizes
+from storage.files import check_file
 from utils import UserError
 
 IMAGES = 'image', 'img', 'images', 'picture'
@@ -41,6 +42,7 @@ class Shards:
         self.class_names = _class_names(schema.metadata or {}, self.label)
 
     def _open(self, path):
+        check_file(path, 'parquet file')
         try:
             return self.parquet.ParquetFile(path)
         except Exception as error:  # ArrowInvalid, OSError …, by the damage

@@ -116,7 +116,7 @@ class Neighbours:
             if folder != self.run.folder and _bare(folder.name) == _bare(self.run.folder.name):
                 try:
                     start = self._start(folder, exp)
-                except UserError as error:
+                except (UserError, OSError) as error:  # it may be another user's, and closed
                     self._say(f'not going on from {folder}: {error}')
                     continue
                 if start:
@@ -168,7 +168,7 @@ class Neighbours:
             return
         kept = {record['iteration'] for record in start.records if 'accs' in record}
         for path in start.folder.glob(f'vis_*_exp{exp}_iter*.png'):
-            if path.stem.rpartition('iter')[2] in map(str, kept):
+            if path.stem.rpartition('iter')[2] in map(str, kept) and path.is_file():
                 write_atomic(self.run.folder / path.name, path.read_bytes())
         # So that a longer run may go on from this one, too; nothing here needs it.
         state = None

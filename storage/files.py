@@ -132,7 +132,7 @@ def save_tensors(path: Path, state: dict) -> None:
     write_atomic(path, buffer.getbuffer())
 
 
-def check_file(path: Path, what: str) -> None:
+def check_file(path: str | Path, what: str) -> None:
     """Raise UserError unless path is a regular file: a folder or a pipe cannot be read as one."""
     try:
         mode = os.stat(path).st_mode
@@ -202,5 +202,6 @@ def load_json(path: Path, what: str):
 
 
 def file_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content; raise UserError for what is no regular file."""
+    check_file(path, 'plain file')
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
