@@ -113,7 +113,7 @@ def compiler():
         pytest.skip('no working C++ compiler here')
 
 
-def test_compiled_gradients_equal_eager_ones(traced):
+def test_compiled_gradients_equal_eager_ones(compiler):
     net, images, grads_real = make('MLP', 8, torch.float64, 5)
     eager, fast = (Gradients(net, 5, 64, compile=flag, chunk=3) for flag in (False, True))
     assert relative(*(by_direction(g, images, 1, grads_real) for g in (fast, eager))) < 1e-9
@@ -123,7 +123,7 @@ def test_compiled_gradients_equal_eager_ones(traced):
             assert torch.allclose(ours, plain, rtol=rtol, atol=atol)
 
 
-def test_compiled_iterations_equal_eager_ones(compiler, make_method):
+def test_compiled_iterations_equal_eager_ones(traced, make_method):
     eager, fast = (make_method(compile=flag) for flag in (False, True))
     for _ in range(3):
         assert fast.step()['loss'] == pytest.approx(eager.step()['loss'], rel=1e-4)
