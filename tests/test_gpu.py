@@ -70,7 +70,10 @@ def test_other_precisions_move_the_gradient_little(make, precision, bound, compi
 
 @pytest.mark.parametrize(
     ('name', 'compile'),
-    [('DC', False), ('DC', 'graphs'), ('DC', True), ('DM', False), ('DM', True), ('DD', False)],
+    [
+        *(('DC', False), ('DC', 'graphs'), ('DC', True), ('DM', False), ('DM', True)),
+        *(('DD', False), ('IDC', 'graphs'), ('IDC', True), ('CAFE', True), ('KIP', True)),
+    ],
 )
 def test_state_goes_on_in_another_instance(make, name, compile):
     method, other = make(name, compile=compile), make(name, seed=9, compile=compile)
