@@ -69,6 +69,11 @@ def aligned(lines: list[tuple[str, ...]]) -> str:
     )
 
 
+def plural(num: int, noun: str) -> str:
+    """Return a number and what it counts: 1 network, 2 networks."""
+    return f'{num} {noun}{"" if num == 1 else "es" if noun.endswith("s") else "s"}'
+
+
 def silence() -> None:
     """Drop a warning that torch's module of forward derivatives gives of itself when first used."""
     warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)

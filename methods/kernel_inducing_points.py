@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 
 from dataset.data import Data
+from dataset.parts import say
 from engine.device import read_back
 from engine.training import load_optimizer
 from experiment.arguments import Arguments
 from methods.initial import initial_images, initial_labels
 from methods.kernel import ntk, regression
 from processes import ranks
-from utils import Rng, UserError
+from utils import Rng, UserError, plural
 
 CHUNK = 1000  # real images that meet the kernel at once
 PROBE_EVERY = 20  # steps after which the accuracy on test images is logged
@@ -32,8 +33,9 @@ class KernelInducingPoints:
     """KIP. sampler: see methods/sampling.py; ipc, … : the flags of the same names.
 
     learn_labels: the targets of the images are learned, too. Networks are then trained on the class
-    with the largest target. Raises UserError when a class has fewer than batch_real images, or the
-    kernel matrix of the first images cannot be solved.
+    with the largest target. Every class gives as many images to a step as the smallest one
+    has, at most batch_real. Raises UserError when the kernel matrix of the first images cannot be
+    solved.
     """
 
     DEFAULTS = {'Iteration': 300, 'lr_img': 0.04, 'batch_real': 500, 'init': 'real'}
@@ -43,7 +45,9 @@ class KernelInducingPoints:
         learn_labels: bool, ridge: float, rng: Rng,
     ):  # fmt: skip
         self.data, self.sampler, self.rng = data, sampler, rng
-        self.batch_real, self.ridge, self.learn_labels = batch_real, ridge, learn_labels
+        # As many of each class: the targets of a step are balanced, whatever the data are.
+        self.batch_real = min(batch_real, *map(len, data.indices_class))
+        self.ridge, self.learn_labels = ridge, learn_labels
         self.image_syn = initial_images(data, ipc, init, rng)
         self.target_syn = centred(initial_labels(data, ipc), data.num_classes)
         learned = [self.image_syn, self.target_syn] if learn_labels else [self.image_syn]
@@ -53,13 +57,21 @@ class KernelInducingPoints:
 
     @staticmethod
     def check(data: Data, args: Arguments) -> None:
-        """Raise UserError if a class has too few images for a step's targets."""
-        sizes = [len(members) for members in data.indices_class]
-        if args.batch_real > min(sizes):
+        """Raise UserError if a class has fewer images than were asked for; the default follows."""
+        smallest = min(map(len, data.indices_class))
+        if args.batch_real <= smallest:
+            return
+        of_smallest = f'the smallest class of {data.name} has ({plural(smallest, "image")})'
+        if 'batch_real' in args.changed:
             raise UserError(
-                f'--batch_real {args.batch_real} is more than the smallest class of {data.name} '
-                f'has ({min(sizes)} images); use at most that many'
+                f'--batch_real {args.batch_real} is more than {of_smallest}; '
+                f'use --batch_real {smallest}, or leave it out'
             )
+        say(
+            data.name,
+            f'{args.batch_real} real images a class and step are more than {of_smallest}: '
+            f'{smallest} are taken',
+        )
 
     @property
     def synset(self) -> tuple[torch.Tensor, torch.Tensor]:

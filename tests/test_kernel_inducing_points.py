@@ -147,7 +147,7 @@ def test_images_and_kernel_are_above_the_class_means(tmp_path, capsys, digits):
 
 
 def test_a_result_holds_learned_labels_and_classes(tmp_path, capsys, digits):
-    words = '--ipc 1 --Iteration 20 --batch_real 99 --learn_labels --epoch_eval_train 1'
+    words = '--ipc 1 --Iteration 20 --learn_labels --epoch_eval_train 1'
     line = f'{SHORT} --method KIP --eval_every 0 {words} --save_path {tmp_path}'
     main_script.main(line.split())
     result = load_result(next(tmp_path.glob('KIP*/res_*.pt')))
@@ -156,8 +156,9 @@ def test_a_result_holds_learned_labels_and_classes(tmp_path, capsys, digits):
     (accuracy,) = result['kernel_accs']
     assert numpy_accuracy(digits, images, targets.numpy()) == pytest.approx(accuracy)
     log = next(tmp_path.glob('*/log.jsonl')).read_text().splitlines()
-    assert json.loads(log[19])['kernel_accuracy'] == accuracy
-    capsys.readouterr()
+    record, smallest = json.loads(log[19]), min(map(len, digits.indices_class))
+    assert record['kernel_accuracy'] == accuracy and record['batch_real'] == smallest
+    assert f'has ({smallest} images): {smallest} are taken' in capsys.readouterr().out
     main_script.main(line.split())
     assert (
         'is finished' in (output := capsys.readouterr().out) and f'{100 * accuracy:.2f}' in output
@@ -167,7 +168,8 @@ def test_a_result_holds_learned_labels_and_classes(tmp_path, capsys, digits):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        ('--batch_real 500', '--batch_real 500 is more than the smallest class of Digits has (13'),
+        ('--batch_real 499', '--batch_real 499 is more than the smallest class of Digits has (13'),
+        ('--batch_real 135', 'images); use --batch_real 13'),
         ('--factor 2', '--factor does nothing for --method KIP; use it with DC, DSA, DM'),
         ('--batch_real 9 --ridge 1', 'must be a number at least 0 and below 1'),
         ('--batch_real 9 --dsa_strategy flip', '--dsa_strategy does nothing for --method KIP'),
