@@ -31,12 +31,15 @@ from utils import UserError
 # A run's name begins with these; its precision depends on the machine, so it is always named.
 NAMED = 'method', 'dataset', 'model', 'ipc', 'seed', 'precision'
 
-# {flag: (another flag, its value that makes the first one useless)}
-POINTLESS = {
-    'schedule': ('outer_loop', 1),
-    'momentum_net': ('outer_loop', 1),
-    'inner_loop': ('schedule', 'adaptive'),
-}
+# (flag, another flag, its value that makes it useless): one outer loop trains no network.
+POINTLESS = (
+    ('schedule', 'outer_loop', 1),
+    ('momentum_net', 'outer_loop', 1),
+    ('n_data', 'outer_loop', 1),
+    ('inner_loop', 'outer_loop', 1),
+    ('inner_loop', 'schedule', 'adaptive'),
+)
+AGREEING = {('inner_loop', 'outer_loop'): (0, 1)}  # the presets of ipc 1 have 1 and 1
 
 
 class Arguments(argparse.Namespace):
@@ -205,11 +208,10 @@ def derived(names: set[str], typed: dict, defaults: dict) -> dict:
 
 def _refuse_pointless(typed: dict, values: dict) -> None:
     """Raise UserError for a typed value, not the default, that another flag makes useless."""
-    for name, (other, value) in POINTLESS.items():
-        if (
-            typed.get(name, FLAGS[name].default) != FLAGS[name].default
-            and values.get(other) == value
-        ):
+    for name, other, value in POINTLESS:
+        chosen = typed.get(name, FLAGS[name].default) != FLAGS[name].default
+        agrees = values.get(name) in AGREEING.get((name, other), ())
+        if chosen and not agrees and values.get(other) == value:
             raise UserError(f'--{name} {typed[name]} does nothing with --{other} {value}')
 
 

@@ -37,7 +37,7 @@ def test_defaults_of_the_original():
 def test_loops_by_ipc(ipc):
     args = arguments(f'--ipc {ipc}')
     assert (args.outer_loop, args.inner_loop) == LOOPS[ipc]
-    assert arguments(f'--ipc {ipc} --inner_loop 3').inner_loop == 3
+    assert arguments(f'--ipc {ipc} --outer_loop 2 --inner_loop 3').inner_loop == 3
     published = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     assert published == LOOPS
 

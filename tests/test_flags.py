@@ -181,7 +181,7 @@ def test_typed_flags_are_those_of_the_line():
 SAMPLE = {
     'layer_idx': '2', 'extractor': 'x.pt', 'extractor_epochs': '7', 'feature_net': 'PCA',
     'num_cluster': '3', 'norm': None, 'mix': '7', 'schedule': 'adaptive', 'momentum_net': '0.5',
-    'inner_loop': '3', 'outer_loop': '1',
+    'inner_loop': '3', 'outer_loop': '1', 'n_data': '64',
 }  # fmt: skip
 
 
@@ -205,12 +205,25 @@ def test_a_flag_that_another_replaces_is_refused(flag, useless):
     assert condensing(typed(flag), 'cluster') and condensing(typed(useless), 'cluster')
 
 
-@pytest.mark.parametrize('flag', POINTLESS)
-def test_a_flag_that_another_value_makes_pointless_is_refused(flag):
-    other, value = POINTLESS[flag]
-    line = f'--ipc 10 --{other} {value} {typed(flag)}'
+@pytest.mark.parametrize(('flag', 'other', 'value'), POINTLESS)
+def test_a_flag_that_another_value_makes_pointless_is_refused(flag, other, value):
+    method = '--method IDC' if flag == 'n_data' else '--method DC'
+    line = f'{method} --ipc 10 --{other} {value} {typed(flag)}'
     assert f'{typed(flag)} does nothing with --{other} {value}' in refused(condensing, line)
-    assert condensing(f'--ipc 10 {typed(flag)}')
+    assert condensing(f'{method} --ipc 10 {typed(flag)}')
+
+
+@pytest.mark.parametrize('method', ['DC', 'DSA', 'CAFE'])
+def test_epochs_of_a_network_that_is_not_trained_are_refused(method):
+    line = f'--method {method} --ipc 1 --outer_loop 1 --inner_loop'
+    assert '--inner_loop 50 does nothing with --outer_loop 1' in refused(condensing, f'{line} 50')
+    # What the presets have, and what is said of no training at all, is no mistake.
+    assert [condensing(f'{line} {number}').inner_loop for number in (0, 1)] == [0, 1]
+    auto = '--ipc 1 --outer_loop auto --inner_loop auto'
+    assert condensing(auto).inner_loop == 1
+    # One outer loop is the default of ipc 1.
+    if method != 'CAFE':
+        assert 'does nothing' in refused(condensing, f'--method {method} --ipc 1 --inner_loop 2')
 
 
 CLUSTERED = sorted(keywords_of(SHELF.sampler) - own_flags(METHODS['DC']) - {'draw'})

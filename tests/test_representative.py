@@ -107,7 +107,7 @@ def test_only_flags_tell_it_from_other_draws(tmp_path):
     line = '--dataset Digits --model ConvNetD1 --num_exp 1 --num_eval 1 --epoch_eval_train 1'
     line += f' --ipc 1 --Iteration 1 --eval_every 0 --batch_real 8 --save_path {tmp_path}'
     main_script.main(f'{line} --method DC --draw representative'.split())
-    main_script.main(f'{line} --method DREAM --outer_loop 1 --n_data 16'.split())
+    main_script.main(f'{line} --method DREAM --outer_loop 1'.split())
     paths = sorted(tmp_path.glob('*/res_*.pt'))
     assert [path.name[:7] for path in paths] == ['res_DC_', 'res_DRE']
     labels = [label_of(load_result(path)['args']) for path in paths]
