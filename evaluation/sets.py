@@ -11,6 +11,7 @@ import torch
 from dataset.data import Data
 from dataset.names import name_of
 from dataset.readers import DATASETS
+from experiment.flags import FLAGS
 from experiment.layouts import FAR, hard, labels_beside, scale_of
 from experiment.result import REAL, load_result
 from networks import NETWORKS
@@ -190,7 +191,10 @@ def without_labels(synsets: list[str]) -> list[str]:
 
 
 def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
-    """Return the flags that were not typed and that the first file was made with, as words."""
+    """Return the flags that were not typed and that the first file was made with, as words.
+
+    Says at once which data set is assumed if the file names none.
+    """
     files = [synset for synset in without_labels(synsets) if synset not in REAL]
     args = load_result(Path(files[0]))['args'] if files else {}
     made = args.get('made_by') or args
@@ -198,8 +202,13 @@ def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
     for flag in ('dataset', 'model', 'im_size', 'resize', 'zca'):
         value = made.get(flag)
         known = flag != 'model' or value in NETWORKS  # one's own has no name that can be typed
-        if 'data_hash' in args and value not in (None, False) and flag not in typed and known:
+        # Of another project only the name of a data set is sure to mean the same.
+        sure = 'data_hash' in args or (flag == 'dataset' and value in DATASETS)
+        if sure and value not in (None, False) and flag not in typed and known:
             words += [f'--{flag}'] if value is True else [f'--{flag}', str(value)]
     if words:
         print('as the file was made:', *words)
+    if files and '--dataset' not in words and 'dataset' not in typed:
+        assumed = FLAGS['dataset'].default
+        print(f'{files[0]} does not say what it is of: --dataset {assumed} is assumed', flush=True)
     return words

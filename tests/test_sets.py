@@ -12,7 +12,7 @@ from PIL import Image
 import main as main_script
 import main_eval
 import main_export
-from evaluation.sets import assumed_protocol, read_sets, scaled
+from evaluation.sets import assumed_protocol, of_the_file, read_sets, scaled
 from experiment.layouts import content_hash, hard, scale_of
 from experiment.result import load_result
 from methods.parameterisation import Tiles
@@ -114,6 +114,19 @@ def test_values_that_no_pixel_has_are_named(real, digits, tmp_path):
 )  # fmt: skip
 def test_the_protocol_of_foreign_sets(name, made_by, protocol, tmp_path):
     assert assumed_protocol(tmp_path / f'{name}.pt', made_by)[0] == protocol
+
+
+def test_what_a_foreign_set_is_of_is_said_at_once(real, tmp_path, capsys):
+    save(path := tmp_path / 'x.pt', {'data': [real], 'args': {'dataset': 'MNIST', 'model': 'MLP'}})
+    assert of_the_file([str(path)], set()) == ['--dataset', 'MNIST']
+    assert of_the_file([str(path)], {'dataset'}) == []
+    capsys.readouterr()
+    save(path, {'data': [real], 'args': {'dataset': 'no name of a data set'}})
+    assert of_the_file([str(path)], {'dataset'}) == [] and not capsys.readouterr().out
+    assert of_the_file(['random', str(path)], set()) == []
+    line = f'{path} does not say what it is of: --dataset CIFAR10 is assumed\n'
+    assert capsys.readouterr().out == line
+    assert of_the_file(['random'], set()) == [] and not capsys.readouterr().out
 
 
 def test_scaled_is_the_inverse_of_viewable(digits):
