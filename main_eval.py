@@ -51,7 +51,7 @@ from methods.parameterisation import Tiles
 from processes import ranks
 from report.cross_architecture import NetworksTable
 from storage.files import check_writable
-from utils import Rng, UserError, aligned, script
+from utils import Rng, UserError, aligned, plural, script
 
 
 def random_sets(data: Data, args: Arguments) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -202,7 +202,7 @@ def check_evaluation(sets: list, args: Arguments, data: Data, typed: set[str]) -
     wanted = 'num_exp' in typed and args.changed.get('num_exp', FLAGS['num_exp'].default)
     if wanted and len(sets) < wanted:
         raise UserError(
-            f'--num_exp {wanted} is more than {args.synset} holds ({len(sets)} sets); '
+            f'--num_exp {wanted} is more than {args.synset} holds ({plural(len(sets), "set")}); '
             'use a smaller one, or leave it out'
         )
     if 'batch_train' in typed and args.protocol == 'idc':

@@ -43,10 +43,10 @@ def cells_of(row: Row, rows: list[Row]) -> tuple[str, ...]:
         row.stored,
         row.label,
         '-' if row['Iteration'] is None else str(row['Iteration']),
-        f'{row.mean:.2f} ± {row.std:.2f}',
+        row.accuracy,
         *gap_texts(row, rows),
         f'{row.sets_x_networks} {row.network}',
-        f'{row.protocol}, {row.epochs} epochs',
+        row.how,
         f'{row.minutes:.1f}',
         row.run,
     )

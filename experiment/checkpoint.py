@@ -19,7 +19,7 @@ from storage.kinds import (
     share,
     switch,
 )
-from utils import UserError, is_memory
+from utils import UserError, is_memory, plural
 
 FORMAT = 1  # another number: written by a version whose checkpoints are read differently
 REMEDY = 'restore it from a copy, or choose another --save_path to start again'
@@ -92,7 +92,8 @@ def check_within(path: Path, progress: Progress, args: dict) -> None:
     num_sets, last = args.get('num_exp', 0), args.get('Iteration', 0)
     where = f'{path} is at iteration {progress.iteration} of set {progress.exp}'
     if progress.exp > num_sets or progress.iteration > last:
-        raise UserError(f'{where}, but the run has {num_sets} sets of {last} iterations; {REMEDY}')
+        raise UserError(f'{where}, but the run has {plural(num_sets, "set")} of '
+                        f'{plural(last, "iteration")}; {REMEDY}')  # fmt: skip
     networks = args.get('num_eval', 0)
     done = progress.exp * networks
     accuracies = [len(values) for values in progress.accs_all_exps.values()]

@@ -20,7 +20,7 @@ from experiment.run import Run
 from processes import ranks
 from storage.files import check_file, load_tensors, save_tensors, write_atomic
 from storage.kinds import anything, check, count, number, plain
-from utils import UserError
+from utils import UserError, plural
 
 LENGTHS = 'Iteration', 'num_exp', 'num_eval'
 RECORD = {'exp': count, 'iteration': count, 'evaluate_seconds?': number}
@@ -96,9 +96,8 @@ class Neighbours:
         start = ranks.from_first(max(starts, key=Start.reach, default=None))
         if start is None:
             return None
-        at = start.iteration
-        num = start.reach()[1]
-        print(f'set {progress.exp} goes on from {start.folder}, iteration {at}, {num} networks')
+        at, networks = start.iteration, plural(start.reach()[1], 'network')
+        print(f'set {progress.exp} goes on from {start.folder}, iteration {at}, {networks}')
         self._copy(start, progress.exp)
 
         # A set that is finished here, too, only needs its networks; else its method goes on.

@@ -29,7 +29,7 @@ from processes import ranks
 from storage.files import MOST, save_tensors
 from storage.kinds import check, count, fault, image_set, number, plain, share, switch, word
 from storage.kinds import images as image_tensor
-from utils import UserError, printable
+from utils import UserError, plural, printable
 
 # A label names the method, and a row the data and the images per class.
 IN_LABEL = 'method', 'ipc', 'dataset'
@@ -96,12 +96,18 @@ def report_finished(path: Path) -> dict[str, list[float]]:
 
 
 def summary(accs: dict[str, list[float]]) -> str:
-    """Return 'network: mean ± std % (n networks)' of accuracies in [0, 1], and population std."""
+    """Return 'network mean ± std % (n networks)' of accuracies in [0, 1], and population std."""
     parts = []
     for model, values in accs.items():
         mean, std = 100 * np.mean(values), 100 * np.std(values)
-        parts.append(f'{printable(model)} {mean:.2f} ± {std:.2f} % ({len(values)} networks)')
+        accuracy, networks = accuracy_text(mean, std, len(values)), plural(len(values), 'network')
+        parts.append(f'{printable(model)} {accuracy} % ({networks})')
     return ', '.join(parts)
+
+
+def accuracy_text(mean: float, std: float, num: int, digits: int = 2) -> str:
+    """Return 'mean ± std' of num networks, in %; of one network the mean: it has no deviation."""
+    return f'{mean:.{digits}f}' + (f' ± {std:.{digits}f}' if num > 1 else '')
 
 
 def of_kernel(accs: list[float] | None) -> str:

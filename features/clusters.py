@@ -21,7 +21,7 @@ from features.kmeans import check_packages, cluster_classes
 from processes import ranks
 from storage.files import file_hash, load_tensors, making, save_tensors
 from storage.kinds import check, count, fault, number, word
-from utils import UserError
+from utils import UserError, plural
 
 Clusters = dict[int, dict[int, list[int]]]
 FORMAT = 1
@@ -125,7 +125,8 @@ def say_fewer(data: Data, k: int) -> None:
     small = [c for c, size in enumerate(sizes) if size < k]
     # No more than three: of a long-tailed set nearly every class would fill the screen.
     for c in small[:3]:
-        say(data.name, f'class {data.class_names[c]!r} has {sizes[c]} images: so many clusters')
+        num = plural(sizes[c], 'image')
+        say(data.name, f'class {data.class_names[c]!r} has {num}: so many clusters')
 
 
 def read_clusters(

@@ -18,7 +18,7 @@ from networks import Network, make_network
 from processes import ranks
 from storage.files import file_hash, load_tensors, making
 from storage.kinds import check, count, share, switch, word
-from utils import Rng, UserError
+from utils import Rng, UserError, plural
 
 LAYERS = ('layer1', 'layer2', 'layer3', 'layer4')  # of 64, 128, 256, 512 channels
 FACTS = {'accuracy?': share, 'dataset?': word, 'epochs?': count, 'pretrained?': switch,
@@ -90,7 +90,8 @@ def check_own(path: Path, facts: dict, data: Data, epochs: int | None) -> None:
     trained = facts.get('epochs')
     if None not in (trained, epochs) and trained != epochs:
         raise UserError(
-            f'{path} was trained for {trained} epochs, not --extractor_epochs {epochs}; {remedy}'
+            f'{path} was trained for {plural(trained, "epoch")}, not --extractor_epochs {epochs}; '
+            f'{remedy}'
         )
 
 

@@ -18,7 +18,7 @@ from figures.style import picture_of
 from report.gaps import HEADER as GAPS
 from report.gaps import gap_texts, gaps
 from report.summary import Row, result_in
-from utils import UserError
+from utils import UserError, plural
 
 IMAGES, CLASSES = 10, 20  # at most: images of a class, classes
 # Of a picture of a set: 50 of them, and their curves, are below 5 MB.
@@ -62,7 +62,7 @@ def page(
     for (dataset, ipc), runs in places.items():
         # All real images are of no ipc that sets have.
         is_full = all(row['method'] == 'full' for of_run in runs.values() for row in of_run)
-        many = f'{ipc} image{"s" * (ipc != 1)} per class'
+        many = f'{plural(ipc, "image")} per class'
         parts.append(tag('h2', f'{dataset}, {"all real images" if is_full else many}'))
         parts.append(charts([folder / run for run in runs if run in there]))
         cards = (
@@ -83,14 +83,14 @@ def overview(rows: list[Row], anchors: dict[str, str]) -> Html:
         steps = row['Iteration']
         lines.append((
             link,
-            (f'{row.mean:.2f} ± {row.std:.2f}', row.mean),
+            (row.accuracy, row.mean),
             row['dataset'],
             (row.stored, row['ipc'] * row['factor'] ** 2),
             ('–' if steps is None else steps, steps),
             (start, row.start),
             *numbers,
             f'{row.sets_x_networks} {row.network}',
-            f'{row.protocol}, {row.epochs} epochs',
+            row.how,
             (f'{row.minutes:.1f}', row.minutes),
             (row['seed'], row['seed']),
         ))  # fmt: skip
@@ -146,11 +146,11 @@ def card(run: Path, of_run: list[Row], rows: list[Row], anchor: str, there: bool
     """Return what the page shows of one run: its set, numbers, provenance and command."""
     row, facts = of_run[0], {}
     for one in of_run:
-        facts[f'accuracy, {one.network}'] = f'{one.mean:.2f} ± {one.std:.2f} %'
+        facts[f'accuracy, {one.network}'] = f'{one.accuracy} %'
         known = zip(GAPS, gap_texts(one, rows), strict=True)
         facts |= {f'{name}, {one.network}': text for name, text in known if text != '–'}
     facts |= {
-        'protocol': f'{row.protocol}, {row.epochs} epochs, {row.sets_x_networks} networks',
+        'protocol': f'{row.how}; {row.sets_x_networks} (sets x networks)',
         'iterations': '–' if row['Iteration'] is None else row['Iteration'],
         'minutes': f'{row.condense_minutes:.1f} + {row.evaluate_minutes:.1f} to evaluate',
         'seed': row['seed'],

@@ -8,7 +8,7 @@ from features.kmeans import check_packages
 from methods.parameterisation import Tiles
 from methods.representative import representatives
 from methods.sampling import UniformSampler
-from utils import Rng, UserError
+from utils import Rng, UserError, plural
 
 
 def check_ipc(data: Data, ipc: int, factor: int = 1) -> None:
@@ -20,11 +20,13 @@ def check_ipc(data: Data, ipc: int, factor: int = 1) -> None:
     what = f'--ipc {ipc}' if factor == 1 else f'--ipc {ipc} x {factor}² tiles'
     if needed > max(sizes):
         raise UserError(
-            f'{what} is more than the largest class of {data.name} has ({max(sizes)} images)'
+            f'{what} is more than the largest class of {data.name} has '
+            f'({plural(max(sizes), "image")})'
         )
     if factor > 1 and needed > min(sizes):
         raise UserError(
-            f'{what} is more than the smallest class of {data.name} has ({min(sizes)} images)'
+            f'{what} is more than the smallest class of {data.name} has '
+            f'({plural(min(sizes), "image")})'
         )
     say_small(data, needed, 'gives all that it has')
 
@@ -36,7 +38,7 @@ def say_small(data: Data, needed: int, what: str) -> None:
         num = len(data.indices_class[c])
         say(data.name, f'class {data.class_names[c]!r} has {num} of {needed} images: it {what}')
     if small[3:]:
-        say(data.name, f'so do {len(small) - 3} more classes')
+        say(data.name, f'so do {plural(len(small) - 3, "more class")}')
 
 
 def initial_images(
@@ -63,8 +65,8 @@ def initial_images(
     if num < needed:
         name = data.class_names[largest]
         raise UserError(
-            f'--init {init} needs {needed} images in a class, but the largest, {name!r}, has '
-            f'{num}; use a smaller --ipc or --init noise'
+            f'--init {init} needs {plural(needed, "image")} in a class, but the largest, {name!r}, '
+            f'has {num}; use a smaller --ipc or --init noise'
         )
     say_small(data, needed, 'repeats them')
     classes = range(data.num_classes)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.protocol import protocol_of
-from experiment.result import differing, experiment_of, label_of, load_result
+from experiment.result import accuracy_text, differing, experiment_of, label_of, load_result
 from report.markup import csv_of
 from storage.files import write_atomic
 from utils import aligned
@@ -47,10 +47,9 @@ class NetworksTable:
     def text(self) -> str:
         """Return the table for the terminal."""
         lines = [('accuracy %', *self.networks)]
-        for name, means, stds in zip(self.names, self.means, self.stds, strict=True):
-            pairs = zip(means, stds, strict=True)
-            cells = ('-' if np.isnan(mean) else f'{mean:.1f} ± {std:.1f}' for mean, std in pairs)
-            lines.append((name, *cells))
+        for name, *numbers in zip(self.names, self.means, self.stds, self.counts, strict=True):
+            cells = zip(*numbers, strict=True)
+            lines.append((name, *(accuracy_text(*cell, 1) if cell[-1] else '-' for cell in cells)))
         return aligned(lines)
 
     def write_csv(self, path: Path) -> None:

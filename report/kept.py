@@ -17,7 +17,7 @@ from report.logs import read_log
 from report.markup import Markdown, code, escaped, lines_of
 from report.summary import result_in, rows_of
 from storage.files import check_file, file_hash, write_atomic
-from utils import UserError
+from utils import UserError, plural
 
 DIGITS = 5
 
@@ -103,14 +103,14 @@ def kept_page(folder: Path, rows: list) -> str:
             continue  # the same set, evaluated again
         others = ''.join(f', {part.replace("=", " ")}' for part in row.other.split())
         clusters = f' (k {row["num_cluster"]}, layer {row["layer_idx"]})' * bool(row['num_cluster'])
-        length = f', {row["Iteration"]} iterations' if row['Iteration'] is not None else ''
+        steps = row['Iteration']
+        length = '' if steps is None else f', {plural(steps, "iteration")}'
         name = f'{row.label}{clusters}{others}{length}, seed {row["seed"]}'
         where = f'docs/runs/{row.run}/{path.name}'
         words = ['--dataset', row['dataset'], '--model', row['model'], '--synset', where]
         line = shlex.join(['python', 'main_eval.py', *words])
         link = Markdown(f'[{escaped(name)}]({quote(f"{row.run}/{path.name}", safe="/=")})')
-        accuracy = f'{row.mean:.2f} ± {row.std:.2f}'
         networks = f'{row.sets_x_networks} {row.network}'
-        how = f'{row.protocol}, {row.epochs} epochs'
-        lines.append((link, row.stored, accuracy, networks, how, code(line), code(file_hash(path))))
+        facts = row.stored, row.accuracy, networks, row.how
+        lines.append((link, *facts, code(line), code(file_hash(path))))
     return HEADER + '\n'.join(lines_of(COLUMNS, lines)) + '\n'

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiment.result import accuracy_text
 from report.cells import IPCS, METHODS_TABLE, PLAIN, STUDY, TABLES, TIME
 from report.markup import Markdown, lines_of
 from report.pooling import matching, pooled
@@ -48,10 +49,11 @@ def first_table(rows: list[Row], papers: list[dict], words: tuple[str, ...]) -> 
         cell = TABLES[line.title][line.label]
         ours = matching(rows, PLAIN | STUDY | cell | {'ipc': line.ipc})
         if ours:
-            mean, std, _, sets = pooled(ours)
+            mean, std, networks, sets = pooled(ours)
             minutes = sum(row.condense_minutes for row in ours) / len(sets)  # of one set
             paper = paper_text(paper_of(cell, line.ipc, papers, STUDY['dataset']))
-            texts = (f'**{mean:.1f} ± {std:.1f}**', paper, _minutes(minutes))
+            accuracy = accuracy_text(mean, std, networks, 1)
+            texts = (f'**{accuracy}**', paper, _minutes(minutes))
             lines.append((Markdown(line.name), ours[0].stored, *texts))
     return lines_of(words, lines)
 

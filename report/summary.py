@@ -11,7 +11,7 @@ import numpy as np
 from dataset.names import name_of
 from evaluation.protocol import protocol, protocol_of, strategy_of
 from experiment.flags import FLAGS, flags_of_kinds
-from experiment.result import label_of, load_result, method_of
+from experiment.result import accuracy_text, label_of, load_result, method_of
 from report.logs import (
     EXPERIMENT,
     FINISHED,
@@ -23,7 +23,7 @@ from report.logs import (
     state_of,
 )
 from storage.kinds import check, word
-from utils import UserError, printable
+from utils import UserError, plural, printable
 
 SETTINGS = tuple(name for name, flag in FLAGS.items() if flag.column)
 MADE = {'dataset': word}  # what the result file of a run says of it; the rest is compared
@@ -72,6 +72,16 @@ class Row:
     def sets_x_networks(self) -> str:
         """Return how many sets there are, and networks to evaluate each."""
         return f'{len(self.set_means)} x {self.num_networks // len(self.set_means)}'
+
+    @property
+    def accuracy(self) -> str:
+        """Return mean and deviation as they stand in tables."""
+        return accuracy_text(self.mean, self.std, self.num_networks)
+
+    @property
+    def how(self) -> str:
+        """Return how networks are trained: protocol and epochs."""
+        return f'{self.protocol}, {plural(self.epochs, "epoch")}'
 
     @property
     def stored(self) -> str:
@@ -224,7 +234,7 @@ def merge_rows(old: list[Row], new: list[Row]) -> list[Row]:
     known = set(map(_measurement, new))
     old = [row for row in old if not row.started or _measurement(row) not in known]
     rows = {(row.run, row.network): row for row in [*old, *new]}
-    order = ('dataset', 'model', 'method', 'ipc', 'draw', 'layer_idx', 'num_cluster')
+    order = ('dataset', 'ipc', 'factor', 'model', 'method', 'draw', 'layer_idx', 'num_cluster')
 
     def key(row):
         values = [row[name] for name in order]

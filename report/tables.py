@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_ind
 
+from experiment.result import accuracy_text
 from experiment.shelf import spelled
 from report.cells import (
     IPCS,
@@ -47,7 +48,7 @@ def cell_text(ours: list[Row], paper: list[dict]) -> str:
     if not ours:
         return f'not run ({paper_text(paper)})'
     mean, std, networks, sets = pooled(ours)
-    text, mark = f'{mean:.1f} ± {std:.1f}', ''
+    text, mark = accuracy_text(mean, std, networks, 1), ''
     if paper:
         theirs = float(paper[0]['std'] or 0.5) / np.sqrt(5)
         error = np.hypot(standard_error(std, sets), theirs)
@@ -122,7 +123,7 @@ def table(
 def origin(row: Row) -> tuple[str, ...]:
     """Return protocol, seed, precision, minutes, device and commit of a run."""
     return (
-        f'{row.protocol}, {row.epochs} epochs',
+        row.how,
         str(row['seed']),
         row['precision'],
         f'{row.minutes:.0f}',
@@ -156,13 +157,12 @@ def all_runs(rows: list[Row]) -> list[str]:
     for row in rows:
         other = f' ({row.other})' if row.other else ''
         iterations = '–' if row['Iteration'] is None else str(row['Iteration'])
-        how = f'{row.protocol}, {row.epochs} epochs'
         minutes = f'{row.condense_minutes:.1f} + {row.evaluate_minutes:.1f}'
         lines.append(
             (row['dataset'], row.stored, row.label + other, iterations)
-            + (f'{row.mean:.2f} ± {row.std:.2f}', '–' if row.start is None else f'{row.start:.2f}')
+            + (row.accuracy, '–' if row.start is None else f'{row.start:.2f}')
             + gap_texts(row, rows)
-            + (f'{row.sets_x_networks} {row.network}', how, f'{row.images_seen or "–"}')
+            + (f'{row.sets_x_networks} {row.network}', row.how, f'{row.images_seen or "–"}')
             + (row['precision'], minutes, f'{row.device}, {row.commit}', code(row.command))
         )
     header = ('data', 'ipc', 'method', 'iterations', 'accuracy, %', 'no steps, %', *GAPS)
@@ -178,6 +178,7 @@ Every number is of a run. What was found: [log.md](log.md).
 How sets are evaluated: [protocol.md](protocol.md).
 
 - A cell is our test accuracy in %, mean ± population standard deviation over networks.
+  A single network has no deviation.
 - Then come "sets x networks", and the published value in brackets.
 - \\* marks a difference of more than two standard errors over sets.
   For a single set the deviation of its networks stands in.

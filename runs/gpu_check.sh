@@ -45,7 +45,7 @@ run() {
     timeout --foreground -s TERM -k 30 "$left" "$@" > "$stamp.log" 2>&1
     code=$?
     if ((code == 0)); then
-        tr '\r' '\n' < "$stamp.log" | grep -E '^[A-Za-z0-9]+ [0-9.]+ ±|passed|^(DC|BS|DSA) '
+        tr '\r' '\n' < "$stamp.log" | grep -E '^[A-Za-z0-9]+ [0-9.]+ [±%]|passed|^(DC|BS|DSA) '
         touch "$stamp"
     elif ((code == 124 || code == 143 || SECONDS >= limit)); then
         touch "$stamp.waits"

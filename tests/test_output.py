@@ -14,6 +14,8 @@ import torch
 
 from experiment import run as run_module
 from experiment.progress import Progress
+from experiment.result import summary
+from report.tables import cell_text
 from storage.files import (
     check_writable,
     load_tensors,
@@ -22,7 +24,8 @@ from storage.files import (
     save_tensors,
     write_atomic,
 )
-from utils import Shown, UserError, aligned, handling, script
+from tests.test_report import row_of
+from utils import Shown, UserError, aligned, handling, plural, script
 
 ROOT = Path(__file__).parents[1]
 RUN = 'PY main.py --model MLP --ipc 1 --Iteration 2 --num_exp 1 --num_eval 1 --epoch_eval_train 1'
@@ -75,7 +78,7 @@ def test_a_run_ends_though_nobody_sees_it(rest, few_digits, tmp_path):
 
 
 def test_a_terminal_that_is_not_utf8(few_digits, tmp_path):
-    line = f'{RUN} --dataset {few_digits} --save_path {tmp_path}'
+    line = f'{RUN} --num_eval 2 --dataset {few_digits} --save_path {tmp_path}'
     code, output, error = shell(line, PYTHONIOENCODING='ascii')
     assert code == 0 and '+-' in output and 'Traceback' not in error
 
@@ -217,3 +220,13 @@ def test_outputs_are_tried_before_the_work(tmp_path):
             check_writable(tmp_path / name, '--csv')
     with pytest.raises(UserError, match='is no file'):
         write_atomic(tmp_path / 'pipe', b'')
+
+
+def test_one_network_has_no_deviation_and_no_plural():
+    one, two = {'MLP': [0.412]}, {'MLP': [0.25, 0.75]}
+    assert summary(one) == 'MLP 41.20 % (1 network)'
+    assert summary(two) == 'MLP 50.00 ± 25.00 % (2 networks)'
+    row = row_of(num=1, std=0.0, mean=28.0, epochs=1)
+    assert (row.accuracy, row.how) == ('28.00', 'dc, 1 epoch')
+    assert cell_text([row], []) == '**28.0**, 1 x 1 (–)'
+    assert plural(0, 'class') == '0 classes' and plural(1, 'class') == '1 class'
