@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import stat
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -92,12 +93,21 @@ def check_writable(path: Path, flag: str, *endings: str) -> None:
         raise UserError(f'{flag} {path} is a folder: name the file to write')
     if path.exists() and not path.is_file():
         raise UserError(f'{flag} {path} is a device or a pipe: name a file to write')
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not folder.is_dir() or not takes_files(folder):
         raise UserError(f'{flag} {path}: {folder} is no folder that may be written')
     if len(os.fsencode(path.name)) > MOST:
         raise UserError(f'{flag} {path}: its name is too long: at most {MOST} bytes')
     if endings and path.suffix.lower() not in endings:
         raise UserError(f'{flag} {path}: the name of this file ends in {" or ".join(endings)}')
+
+
+def takes_files(folder: Path) -> bool:
+    """Tell whether a file can be made in folder: some systems refuse though its mode allows it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def write_atomic(path: Path, content: bytes) -> None:

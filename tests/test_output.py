@@ -218,6 +218,9 @@ def test_outputs_are_tried_before_the_work(tmp_path):
     for name in ('', 'pipe', 'file/x.csv'):
         with pytest.raises(UserError, match='--csv'):
             check_writable(tmp_path / name, '--csv')
+    if os.path.isdir('/proc/self'):  # its mode allows everything to root, but it takes no file
+        with pytest.raises(UserError, match='no folder that may be written'):
+            check_writable(Path('/proc/x.csv'), '--csv')
     with pytest.raises(UserError, match='is no file'):
         write_atomic(tmp_path / 'pipe', b'')
 
