@@ -78,6 +78,8 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
     if args.factor > 1:
         decode(sets, data, args.factor)
     made_by = sets.made_by
+    if sets.factor < (made_by.get('factor') or 1):
+        sets.notes.append(f'made with factor {made_by["factor"]}: add --factor for packed tiles')
     # As the set was made, unless --protocol says otherwise; else as its method is published.
     name = args.protocol or made_by.get('protocol')
     why = '--protocol' if args.protocol else 'as it was made'

@@ -15,7 +15,7 @@ from experiment.flags import FLAGS
 from experiment.layouts import FAR, hard, labels_beside, scale_of
 from experiment.result import REAL, load_result
 from networks import NETWORKS
-from utils import UserError
+from utils import UserError, plural
 
 # The protocols of methods that augment, as their authors do.
 PROTOCOLS = dict.fromkeys(('DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'CAFE'), 'dsa')
@@ -50,8 +50,6 @@ def read_sets(path: Path, data: Data, most: int | None = None) -> Sets:
     # Only our files hold tiles decoded, with what they are decoded from beside them.
     factor = (made_by.get('factor') or result.get('factor') or 1) if stored else 1
     sets = Sets(path, [], made_by, stored, factor)
-    if not stored and (made_by.get('factor') or 1) > 1:
-        sets.notes.append(f'made with factor {made_by["factor"]}: add --factor for packed tiles')
     check_source(path, made_by, data, sets.notes)
     names = result.get('class_names')
     for images, labels in result['data'][:most]:
@@ -193,10 +191,12 @@ def without_labels(synsets: list[str]) -> list[str]:
 def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
     """Return the flags that were not typed and that the first file was made with, as words.
 
-    Says at once which data set is assumed if the file names none.
+    Says at once which data set is assumed if the file names none; raises UserError if that cannot
+    be it.
     """
     files = [synset for synset in without_labels(synsets) if synset not in REAL]
-    args = load_result(Path(files[0]))['args'] if files else {}
+    result = load_result(Path(files[0])) if files else {'args': {}}
+    args = result['args']
     made = args.get('made_by') or args
     words = []
     for flag in ('dataset', 'model', 'im_size', 'resize', 'zca'):
@@ -209,6 +209,13 @@ def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
     if words:
         print('as the file was made:', *words)
     if files and '--dataset' not in words and 'dataset' not in typed:
-        assumed = FLAGS['dataset'].default
-        print(f'{files[0]} does not say what it is of: --dataset {assumed} is assumed', flush=True)
+        assume(files[0], result['data'][0][0].shape[1])
     return words
+
+
+def assume(path: str, channels: int) -> None:
+    """Say which data set a file that names none is evaluated on, before that is loaded."""
+    assumed, said = FLAGS['dataset'].default, f'{path} does not say what it is of'
+    if channels != len(DATASETS[assumed].mean):
+        raise UserError(f'{said}, and has images of {plural(channels, "channel")}: type --dataset')
+    print(f'{said}: --dataset {assumed} is assumed', flush=True)

@@ -123,6 +123,9 @@ def test_what_a_foreign_set_is_of_is_said_at_once(real, tmp_path, capsys):
     capsys.readouterr()
     save(path, {'data': [real], 'args': {'dataset': 'no name of a data set'}})
     assert of_the_file([str(path)], {'dataset'}) == [] and not capsys.readouterr().out
+    with pytest.raises(UserError, match='what it is of, and has images of 1 channel: type --dat'):
+        of_the_file([str(path)], set())
+    save(path, [torch.randn(10, 3, 32, 32), torch.arange(10)])
     assert of_the_file(['random', str(path)], set()) == []
     line = f'{path} does not say what it is of: --dataset CIFAR10 is assumed\n'
     assert capsys.readouterr().out == line
@@ -290,11 +293,13 @@ def test_archives_that_are_no_sets(change, tmp_path):
         load_result(tmp_path / 'a.npz')
 
 
-def test_the_factor_of_another_project_is_not_believed(real, digits, tmp_path):
-    images, labels = real
-    path = save(tmp_path / 'a.pt', {'data': [[images, labels]], 'args': {'factor': 2}})
-    sets = read_sets(path, digits)
-    assert sets.factor == 1 and 'add --factor' in sets.notes[0]
+def test_the_factor_of_another_project_is_not_believed(real, tmp_path, capsys):
+    path = save(tmp_path / 'a.pt', {'data': [real], 'args': {'factor': 2}})
+    line = f'--synset {path} --dataset Digits --model MLP --num_eval 1 --epoch_eval_train 1'
+    for words, num, said in (('', 10, True), (' --factor 2', 40, False)):
+        main_eval.main(f'{line} --save_path {tmp_path}/out{words}'.split())
+        output = capsys.readouterr().out
+        assert f'1 x {num} of 1x8x8' in output and ('add --factor' in output) == said
 
 
 def test_flags_that_the_file_names_need_not_be_typed(tmp_path, capsys):
