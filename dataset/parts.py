@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from processes import ranks
-from utils import UserError, printable
+from utils import UserError, plural, printable
 
 # The first that is there is taken: validation images are the test part where there is no other.
 SPELLINGS = {
@@ -30,6 +30,16 @@ def say(name: str, text: str) -> None:
     if ranks.leads():
         line = printable(f'{name}: {text}')
         print(line.encode('utf-8', 'replace').decode(), flush=True)  # names may be no text
+
+
+def say_small(data, needed: int, what: str) -> None:
+    """Say which classes of data (a Data) are smaller than needed, and what is done then."""
+    small = [c for c, members in enumerate(data.indices_class) if len(members) < needed]
+    for c in small[:3]:
+        num = len(data.indices_class[c])
+        say(data.name, f'class {data.class_names[c]!r} has {num} of {needed} images: it {what}')
+    if small[3:]:
+        say(data.name, f'so do {plural(len(small) - 3, "more class")}')
 
 
 def some(words: list[str]) -> str:

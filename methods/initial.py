@@ -3,7 +3,7 @@
 import torch
 
 from dataset.data import Data
-from dataset.parts import say
+from dataset.parts import say_small
 from features.kmeans import check_packages
 from methods.parameterisation import Tiles
 from methods.representative import representatives
@@ -29,16 +29,6 @@ def check_ipc(data: Data, ipc: int, factor: int = 1) -> None:
             f'({plural(min(sizes), "image")})'
         )
     say_small(data, needed, 'gives all that it has')
-
-
-def say_small(data: Data, needed: int, what: str) -> None:
-    """Say which classes have fewer images than needed, and what is done then."""
-    small = [c for c, members in enumerate(data.indices_class) if len(members) < needed]
-    for c in small[:3]:
-        num = len(data.indices_class[c])
-        say(data.name, f'class {data.class_names[c]!r} has {num} of {needed} images: it {what}')
-    if small[3:]:
-        say(data.name, f'so do {plural(len(small) - 3, "more class")}')
 
 
 def initial_images(

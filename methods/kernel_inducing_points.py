@@ -69,8 +69,8 @@ class KernelInducingPoints:
             )
         say(
             data.name,
-            f'{args.batch_real} real images a class and step are more than {of_smallest}: '
-            f'{smallest} are taken',
+            f'{args.batch_real} real images of a class are more than {of_smallest}: '
+            f'a step sees {smallest}',
         )
 
     @property

@@ -10,10 +10,11 @@ as images.
 import torch
 
 from dataset.data import Data
+from dataset.parts import say_small
 from engine.gradients import embed, largest_chunk
 from features.kmeans import check_packages, nearest_to_centres
 from processes import ranks
-from utils import Rng, UserError
+from utils import Rng
 
 EVERY = 10  # steps of a network that a batch is kept for
 
@@ -51,20 +52,16 @@ def representatives(
 class RepresentativeSampler:
     """A sampler (methods/sampling.py) that looks at the network, so it keeps a state.
 
-    num: images of a batch. Raises UserError if a class has fewer images, or without scikit-learn.
+    num: images of a batch; a smaller class gives all that it has, and a line says so. Raises
+    UserError without scikit-learn.
     """
 
     def __init__(self, data: Data, num: int):
         check_packages(balanced=False)
-        sizes = [len(members) for members in data.indices_class]
-        if num > min(sizes):
-            name = data.class_names[sizes.index(min(sizes))]
-            raise UserError(
-                f'--draw representative: --batch_real {num} is more than the images of class '
-                f'{name!r} ({min(sizes)}); every image needs a cluster: use a smaller --batch_real'
-            )
-        self.data, self.num = data, num
-        self.batches = torch.zeros(len(sizes), num, dtype=torch.int64, device=data.device)
+        say_small(data, num, 'gives all that it has to a step')
+        # Every image needs a cluster.
+        self.data, self.sizes = data, [min(num, len(own)) for own in data.indices_class]
+        self.batches = torch.zeros(data.num_classes, num, dtype=torch.int64, device=data.device)
 
     def look(self, net, step: int, rng: Rng, precision: str) -> None:
         """Draw batches by the features of net, if they are due at this step of it, from 0."""
@@ -72,15 +69,15 @@ class RepresentativeSampler:
             return
         self.batches.zero_()
         # Classes are shared among ranks; all take the same random numbers.
-        for c, batch in enumerate(self.batches):
-            chosen = representatives(net, self.data, c, self.num, rng, precision, own=ranks.owns(c))
+        for c, num in enumerate(self.sizes):
+            chosen = representatives(net, self.data, c, num, rng, precision, own=ranks.owns(c))
             if chosen is not None:
-                batch.copy_(chosen)
+                self.batches[c, :num] = chosen
         ranks.add_up(self.batches)
 
     def draw(self, c: int, num: int, rng: Rng, iteration: int = 0) -> torch.Tensor:
         """Return the positions of the images of class c that were drawn last."""
-        return self.batches[c]
+        return self.batches[c, : self.sizes[c]]
 
 
 def look(sampler, net, step: int, rng: Rng, precision: str) -> None:

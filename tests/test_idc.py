@@ -184,7 +184,6 @@ SHORT = '--dataset Digits --num_exp 1 --num_eval 1 --epoch_eval_train 1 --compil
         ('--method IDC --outer_loop auto', '--outer_loop auto: --method IDC has no rule'),
         ('--method DC --n_data 100', '--n_data does nothing for --method DC; use it with IDC'),
         ('--method IDC --inner_loop 5', '--inner_loop does nothing for --method IDC'),
-        ('--method DREAM --model ConvNetD1 --batch_real 200', '--batch_real 200 is more than the'),
         ('--method DM --draw representative', 'use it with DC, DSA, IDC, DREAM'),
         ('--method DC --draw representative --layer_idx 3', '--layer_idx does nothing with --draw'),
         ('--method BS --draw representative', '--method BS means cluster batches'),

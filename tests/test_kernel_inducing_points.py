@@ -158,7 +158,7 @@ def test_a_result_holds_learned_labels_and_classes(tmp_path, capsys, digits):
     log = next(tmp_path.glob('*/log.jsonl')).read_text().splitlines()
     record, smallest = json.loads(log[19]), min(map(len, digits.indices_class))
     assert record['kernel_accuracy'] == accuracy and record['batch_real'] == smallest
-    assert f'has ({smallest} images): {smallest} are taken' in capsys.readouterr().out
+    assert f'has ({smallest} images): a step sees {smallest}\n' in capsys.readouterr().out
     main_script.main(line.split())
     assert (
         'is finished' in (output := capsys.readouterr().out) and f'{100 * accuracy:.2f}' in output

@@ -100,6 +100,19 @@ def test_gradient_matching_goes_on_with_the_same_batches(make_method, digits):
     assert log == expected and torch.equal(paused.image_syn, straight.image_syn)
 
 
+def test_a_small_class_gives_all_that_it_has(capsys):
+    labels = np.repeat(np.arange(2), (9, 3))
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    arrays = {'x_train': pixels, 'y_train': labels, 'x_test': pixels, 'y_test': labels}
+    data, rng = Data('uneven', arrays), Rng('cpu', 0)
+    sampler = RepresentativeSampler(data, 5)
+    sampler.look(make_network('MLP', 1, 2, (8, 8)), 0, rng, 'fp32')
+    assert sorted(sampler.draw(1, 5, rng).tolist()) == [9, 10, 11]
+    assert len({*sampler.draw(0, 5, rng).tolist()} & {*range(9)}) == 5
+    said = capsys.readouterr().out
+    assert said == "uneven: class '1' has 3 of 5 images: it gives all that it has to a step\n"
+
+
 def test_only_flags_tell_it_from_other_draws(tmp_path):
     args = parse_condensing('', ['--method', 'DC', '--draw', 'representative'], SHELF, 'uniform')
     assert args.changed == {'draw': 'representative'} and args.run_name.startswith('DC_')

@@ -63,6 +63,6 @@ def run_coreset(method, features, small, capsys):
 def test_a_small_class_has_as_many_clusters_as_images(balanced, small, capsys):
     line = f'--ipc 1 {LOOPS} --feature_net PCA --num_cluster 5 {balanced}'
     (images, _), output = run(main_BS, line, small, capsys)
-    assert images.isfinite().all() and "class '2' has 1 images: so many clusters" in output
+    assert images.isfinite().all() and "class '2' has 1 image: so many clusters" in output
     stored = torch.load(next((small.parent / 'out' / 'c').glob('*.pt')), weights_only=True)
     assert [len(of_class) for of_class in stored['clusters'].values()] == [5, 3, 1]
