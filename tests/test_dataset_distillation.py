@@ -1,6 +1,7 @@
 """DD: derivatives against one graph of all steps, state, end to end on Digits, bad input."""
 
 import copy
+from itertools import product
 
 import numpy as np
 import pytest
@@ -36,15 +37,17 @@ def one_graph(method, index):
     return loss, *torch.autograd.grad(loss, [images, log_lr])
 
 
-@pytest.mark.parametrize(('ipc', 'inner_loop'), [(1, 1), (2, 3), (1, 7)])
-@pytest.mark.parametrize('model', ['ConvNetD1', 'MLP', 'ConvNetAS'])
+@pytest.mark.parametrize(
+    ('model', 'ipc', 'inner_loop'),
+    [*product(('ConvNetD1', 'MLP'), (1, 2), (1, 3)), ('MLP', 1, 7), ('ConvNetAS', 1, 2)],
+)
 def test_derivatives_equal_those_of_one_graph(make_method, monkeypatch, model, ipc, inner_loop):
     method = make_method('DD', ipc=ipc, inner_loop=inner_loop, model=model, lr_net=0.1)
     method.net.double()
     method.image_syn, method.log_lr = method.image_syn.double(), method.log_lr.double()
     images = method.data.images
     monkeypatch.setattr(method.data, 'images', lambda index: images(index).double())
-    index = torch.arange(0, 60)
+    index = torch.arange(0, 12)
     expected = one_graph(method, index)
     for ours, plain in zip(method.differentiate(index), expected, strict=True):
         assert torch.allclose(ours, plain, rtol=1e-8, atol=1e-12)

@@ -121,7 +121,7 @@ def test_end_to_end_above_random_images(tmp_path, capsys):
         ('--method DM --reduce mask', '--reduce does nothing for --method DM'),
         ('--method DC --reduce mask --mask_quantile 1.5', 'at least 0 and below 1'),
         ('--method DC --mask_quantile 0.5', 'the one needs the other'),
-        ('--method DM --ipc 500', '--init real needs 500 images'),
+        ('--method DM --compile off --ipc 500', '--init real needs 500 images'),
     ],
 )
 def test_mistakes(flags, message, tmp_path, capsys):

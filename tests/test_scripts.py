@@ -35,7 +35,8 @@ def result_of(path):
 @pytest.mark.parametrize('method', ['DC', 'DSA'])
 def test_condensed_digits_beat_random_selection_and_the_loss_falls(method, tmp_path, capsys):
     evaluation = '--dataset Digits --model ConvNetD1 --ipc 1 --num_eval 3 --epoch_eval_train 30'
-    line = f'{evaluation} --method {method} --Iteration 20 --num_exp 1 --eval_every 0'
+    line = f'{evaluation} --method {method} --Iteration 20 --batch_real 48'
+    line += ' --num_exp 1 --eval_every 0'
     output = run(main_script, line, tmp_path / 'condensed', capsys)
     assert (
         output.strip().splitlines()[-1].startswith('ConvNetD1 ')
