@@ -60,9 +60,9 @@ def plain_step(method):
 @pytest.mark.parametrize(
     'keywords',
     [{}, {'model': 'ConvNetD3', 'ipc': 3, 'dsa_strategy': dsa_strategy('CIFAR10')},
-     {'factor': 2, 'init': 'mix', 'batch_real': 7}],
+     {'factor': 2, 'init': 'mix', 'batch_real': 7}, {'compile': True}],
 )  # fmt: skip
-def test_an_image_step_equals_the_plain_loss(make_method, keywords, monkeypatch):
+def test_an_image_step_equals_the_plain_loss(make_method, keywords, traced, monkeypatch):
     monkeypatch.setattr('engine.taps.largest_chunk', lambda net, pixels: 12)
     ours, slow = (make_method('CAFE', **SMALL | {'outer_loop': 1} | keywords) for _ in range(2))
     log = ours.step()

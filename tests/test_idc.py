@@ -71,8 +71,9 @@ def plain_iteration(method):
     return pixels.detach(), losses
 
 
-def test_an_iteration_equals_the_plain_loop(make):
-    ours, plain = make(), make()
+@pytest.mark.parametrize('compile', [False, True])
+def test_an_iteration_equals_the_plain_loop(make, traced, compile):
+    ours, plain = make(compile=compile), make()
     assert torch.equal(ours.image_syn, plain.image_syn)
     log, (pixels, losses) = ours.step(), plain_iteration(plain)
     assert log['loss'] == pytest.approx(np.mean(losses), rel=1e-4)
