@@ -7,18 +7,20 @@
 # It stops after so many seconds with everything saved and exit code 3; the same command continues.
 # 0 says that all is done, 1 that some steps failed (named at the end, tried again next time).
 # PARTS="parity speed recipes study cells" says which parts, JOBS how many runs side by side.
-# Where NVIDIA's MPS can be started, MPS=1 makes runs side by side faster (docs/benchmark.md).
-# results/gpu_check/ holds the runs, logs and tables; runs.tar.gz is what to carry away.
+# Where NVIDIA's MPS can be started, MPS=1 makes runs side by side faster (docs/benchmark.md):
+# an H100 with 16 processors is best used by JOBS=12 MPS=1.
+# results/gpu_check/ holds the runs, logs and tables; runs.tar.gz.* is what to carry away.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python} out=results/gpu_check jobs=${JOBS:-4}
 mkdir -p "$out"
 
 if [ "${1:-}" = --collect ]; then
-    [ -e "$out/runs.tar.gz" ] || { echo "error: no $out/runs.tar.gz: run it first" >&2 && exit 2; }
-    rm -rf "$out/unpacked" && mkdir "$out/unpacked"
-    tar xzf "$out/runs.tar.gz" -C "$out/unpacked" || exit
     shopt -s nullglob
+    parts=("$out"/runs.tar.gz.*)
+    ((${#parts[@]})) || { echo "error: no $out/runs.tar.gz.aa: run it first" >&2 && exit 2; }
+    rm -rf "$out/unpacked" && mkdir "$out/unpacked"
+    cat "${parts[@]}" | tar xzf - -C "$out/unpacked" || exit
     finished=("$out"/unpacked/runs/*/res_*.pt)
     ((${#finished[@]})) || { echo "no run has finished yet" >&2 && exit 2; }
     $python main_report.py --keep "${finished[@]%/*}" || exit
@@ -28,6 +30,8 @@ if [ "${1:-}" = --collect ]; then
 fi
 
 limit=${1:-480} data=${2:-CIFAR10}
+bs="--layer_idx 3 --num_cluster 20"
+[ "$data" = CIFAR10 ] && bs+=" --cluster_path docs/clusters" # they come with the project
 [[ $limit =~ ^[0-9]+$ ]] && ((limit >= 20)) ||
     { echo "error: 20 seconds or more, or --collect, not '$limit'" >&2 && exit 2; }
 shift $(($# < 2 ? $# : 2))
@@ -58,12 +62,16 @@ cell() {
     while (($(jobs -rp | wc -l) >= jobs)); do wait -n; done
     run $python "$1" --dataset "$data" --num_exp 1 --eval_every 0 --save_path "$out/runs" "${@:2}" &
 }
-# What was learned, small enough to carry away.
+# What was learned, in parts of 15 MB. A finished run needs no checkpoint any more.
 pack() {
     [ -n "$own_mps" ] && echo quit | nvidia-cuda-mps-control > /dev/null 2>&1
     cat "$stamps"/*.log 2> /dev/null | tr '\r' '\n' > "$out/log.txt"
     mkdir -p "$out/runs"
-    tar czf "$out/runs.tar.gz" -C "$out" --exclude=lock --exclude='*.png' runs
+    ls "$out"/runs/*/res_*.pt 2> /dev/null | sed 's|.*/\(runs/[^/]*\)/.*|\1/checkpoint.pt\n\1/end_*|' \
+        > "$out/not_needed"
+    rm -f "$out"/runs.tar.gz.*
+    tar czf - -C "$out" --exclude=lock --exclude='*.png' --exclude-from="$out/not_needed" runs |
+        split -b 15M - "$out/runs.tar.gz."
 }
 # Runs get the signal, too: they save, and then it packs.
 stop() {
@@ -102,19 +110,14 @@ for part in ${PARTS:-parity speed recipes study cells}; do
         done
         ;;
     study) # is BS worse than DC at ipc 10? 100 iterations, the same seeds and networks
-        bs="--layer_idx 3 --num_cluster 20 --ipc 10 --Iteration 100"
-        run $python main_cluster.py --dataset "$data" --layer_idx 3 --num_cluster 20 \
-            --extractor_epochs 12
         for seed in 1 2 3; do
-            cell main.py --method DC --ipc 10 --Iteration 100 --seed $seed "$@"
-            cell main_BS.py $bs --seed $seed "$@"
-            cell main_BS.py $bs --draw stratified --seed $seed "$@"
+            hundred="--ipc 10 --Iteration 100 --seed $seed"
+            cell main.py --method DC $hundred "$@"
+            cell main_BS.py $bs $hundred "$@"
+            cell main_BS.py $bs --draw stratified $hundred "$@"
         done
         ;;
     cells) # at full length, one set x 20 networks
-        bs="--layer_idx 3 --num_cluster 20"
-        run $python main_cluster.py --dataset "$data" --layer_idx 3 --num_cluster 20 \
-            --extractor_epochs 12
         cell main.py --method DC --ipc 10 "$@"
         cell main.py --method DSA --ipc 10 "$@"
         cell main_BS.py $bs --ipc 10 "$@"
