@@ -67,8 +67,8 @@ pack() {
     [ -n "$own_mps" ] && echo quit | nvidia-cuda-mps-control > /dev/null 2>&1
     cat "$stamps"/*.log 2> /dev/null | tr '\r' '\n' > "$out/log.txt"
     mkdir -p "$out/runs"
-    ls "$out"/runs/*/res_*.pt 2> /dev/null | sed 's|.*/\(runs/[^/]*\)/.*|\1/checkpoint.pt\n\1/end_*|' \
-        > "$out/not_needed"
+    ls "$out"/runs/*/res_*.pt 2> /dev/null |
+        sed 's|.*/\(runs/[^/]*\)/.*|\1/checkpoint.pt\n\1/end_*|' > "$out/not_needed"
     rm -f "$out"/runs.tar.gz.*
     tar czf - -C "$out" --exclude=lock --exclude='*.png' --exclude-from="$out/not_needed" runs |
         split -b 15M - "$out/runs.tar.gz."
