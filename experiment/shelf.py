@@ -83,9 +83,12 @@ def recipe_settings(typed: dict, shelf: Shelf, method: str) -> dict:
         names = ', '.join(shelf.recipes[recipe])
         raise UserError(f'--recipe {recipe} is none for --method {method}; it is for {names}')
     if ipc not in by_ipc and None not in by_ipc:
-        ipcs = ', '.join(map(str, by_ipc))
+        known = '; '.join(
+            f'{name} at ipc {", ".join(map(str, numbers))}'
+            for name, numbers in shelf.recipes[recipe].items()
+        )
         raise UserError(
-            f'--recipe {recipe} has no settings for --ipc {ipc}; it has for {ipcs}: '
+            f'--recipe {recipe} has no settings for {method} at ipc {ipc}; it has for {known}: '
             'use one of these, or type the flags'
         )
     return by_ipc.get(ipc, by_ipc.get(None))
