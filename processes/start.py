@@ -18,7 +18,8 @@ def _end(number, frame):
 def begin() -> None:
     """Set the process up, if it is a script of this project: a notebook stays as it is."""
     main = getattr(sys.modules['__main__'], '__file__', None) or ''
-    if os.path.dirname(os.path.abspath(main)) not in (ROOT, os.path.join(ROOT, 'figures')):
+    folders = (ROOT, *(os.path.join(ROOT, name) for name in ('figures', 'applications')))
+    if os.path.dirname(os.path.abspath(main)) not in folders:
         return
     # A closed standard file would give its number to the next one opened, and errors go there.
     for number in range(3):

@@ -25,7 +25,7 @@ FLOORS = {
     'condense': 6, 'methods': 6, 'report': 6,
     'main': 7, 'main_BS': 7, 'main_cluster': 7, 'main_eval': 7, 'main_report': 7,
     'main_export': 7, 'bench': 7,
-    'benchmark': 7, 'figures': 7,
+    'benchmark': 7, 'figures': 7, 'applications': 7,
 }  # fmt: skip
 APART = {frozenset(('methods', 'evaluation')), frozenset(('methods', 'report'))}
 

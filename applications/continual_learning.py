@@ -1,0 +1,88 @@
+"""Continual learning from a memory of few images a class: which memory forgets least?
+
+    python -m applications.continual_learning --steps 5 --ipc 10 --orders 3 --csv curves.csv
+    python -m applications.continual_learning --tasks MNIST USPS Digits --num_real 2000
+
+Classes come in steps (applications/classes.py), or data sets in turn (applications/tasks.py).
+The memory is made by any method of main.py. `full` is the bound: all real images. The same command
+continues a study that was stopped; a kill loses one network. What was found: docs/applications.md
+"""
+
+import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
+
+from applications import classes, tasks
+from applications.curves import BOUND, draw, table, write_csv
+from applications.sets import check_names, study_arguments, study_parser
+from evaluation.real import EPOCHS
+from experiment.arguments import Arguments
+from experiment.data import load_data
+from experiment.parser import Parser
+from experiment.values import place, positive, word
+from figures.style import check_picture
+from storage.files import check_writable
+from utils import UserError, script
+
+MEMORIES = 'random', 'herding', 'kmeans', 'DC', 'BS', 'DM', BOUND
+DEFAULTS = {'ipc': 10, 'num_eval': 1, 'protocol': 'dsa', 'save_path': 'results/continual'}
+
+
+def make_parser() -> Parser:
+    """Return the parser of this script's flags."""
+    parser = study_parser(__doc__, DEFAULTS)
+    group = parser.add_argument_group('the study')
+    group.add_argument(
+        '--memories', nargs='+', type=word, default=MEMORIES, metavar='NAME',
+        help=f'methods, method:recipe, or {BOUND} (default: {" ".join(MEMORIES)})',
+    )  # fmt: skip
+    group.add_argument(
+        '--tasks', nargs='+', type=word, metavar='DATASET',
+        help='data sets in turn, in place of classes',
+    )  # fmt: skip
+    for flag, text in (
+        ('steps', f'steps of classes (default: {classes.STEPS})'),
+        ('orders', 'repetitions, by other orders of the classes or other seeds (default: 3)'),
+        ('epochs_real', f'epochs on real images (default: {EPOCHS}; of a task {tasks.EPOCHS})'),
+        ('num_real', 'real images of a task (default: all)'),
+    ):
+        group.add_argument(f'--{flag}', type=positive, metavar='N', help=text)
+    group.add_argument('--csv', type=place, metavar='FILE', help='write the accuracies to it')
+    group.add_argument('--out', type=place, metavar='FILE', help='draw the curves to it')
+    return parser
+
+
+def check_flags(args: Arguments) -> Arguments:
+    """Return args with what was not typed; raise UserError for flags that cannot work."""
+    check_names('--memories', args.memories, (BOUND,))
+    if args.tasks and (args.steps or 'dataset' in args.typed):
+        raise UserError('--tasks names the data sets in turn: leave out --steps and --dataset')
+    if args.num_real and not args.tasks:
+        raise UserError('--num_real does nothing without --tasks: leave it out')
+    useless = {'num_eval', 'protocol'} & args.typed.keys() if args.tasks else set()
+    for flag in useless:
+        raise UserError(f'--{flag} does nothing with --tasks: leave it out')
+    if args.csv:
+        check_writable(args.csv, '--csv', '.csv')
+    out = args.out and check_picture(args.out)
+    return args.replaced(out=out, orders=args.orders or 3, memories=list(args.memories))
+
+
+@script
+def main(argv=None):
+    """Run the study; print its table, write its CSV and its figure."""
+    args = check_flags(study_arguments(make_parser(), argv, **DEFAULTS))
+    if args.tasks:
+        result = tasks.study(args), list(range(1, len(args.tasks) + 1)), 'tasks'
+    else:
+        args = args.replaced(steps=args.steps or classes.STEPS)
+        data = load_data(args)
+        result = classes.study(args, data), classes.seen(args, data), 'classes'
+    print(f'\n{table(*result)}')
+    if args.csv:
+        write_csv(args.csv, *result)
+        print(args.csv)
+    if args.out:
+        draw(*result, args.out)
+
+
+if __name__ == '__main__':
+    main()

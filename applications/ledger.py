@@ -1,0 +1,81 @@
+"""The finished networks of a study, in one file: none of them is ever trained again.
+
+    <save_path>/<name of the study>-<hash of its settings>/networks.json
+        {'settings': {flag: value}, 'networks': {key: {'accuracies': [0 … 1], 'seconds': s}}}
+
+The file is written after every network, beside its target, and renamed. So a kill loses the network
+that is being trained, and nothing else.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from storage.files import fcntl, load_json, open_lock, remove_parts, write_atomic
+from storage.kinds import check, number, plain, share
+from utils import UserError
+
+KIND = {
+    'settings': {str: plain},
+    'networks': {str: {'accuracies': [share], 'seconds': number}},
+}
+
+
+class Ledger:
+    """The networks of a study that are finished; use it in `with`: its folder is locked meanwhile.
+
+    settings: all that decides an accuracy and is not in a key, as JSON has it; other settings have
+    another folder. Raises UserError for a folder that cannot be written, or that another process
+    writes, and for a damaged file.
+    """
+
+    def __init__(self, save_path: str | Path, name: str, settings: dict):
+        text = json.dumps(settings, sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        self.folder = Path(save_path) / f'{name}-{digest}'
+        self.path, self.settings, self.networks = self.folder / 'networks.json', settings, {}
+
+    def __enter__(self):
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open_lock(self.folder / 'lock')
+        except OSError as error:
+            raise UserError(
+                f'{self.folder} cannot be written ({error.strerror}); choose another --save_path'
+            ) from error
+        if fcntl:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self._lock.close()
+                raise UserError(
+                    f'another process writes to {self.folder}; wait for it or stop it'
+                ) from error
+        remove_parts(self.path)
+        if self.path.exists():
+            stored = load_json(self.path, 'list of networks')
+            self.networks = check(self.path, 'list of networks', stored, KIND)['networks']
+        return self
+
+    def __exit__(self, *exception):
+        self._lock.close()
+
+    def add(self, key: str, accuracies: list[float], seconds: float) -> None:
+        """Write down a finished network."""
+        if not os.path.exists(self.folder):
+            raise UserError(f'{self.folder} was moved or removed while this study wrote to it')
+        self.networks[key] = {'accuracies': accuracies, 'seconds': seconds}
+        content = {'settings': self.settings, 'networks': self.networks}
+        write_atomic(self.path, json.dumps(content, indent=1).encode())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.networks
+
+    def accuracies(self, key: str) -> list[float]:
+        """Return the accuracies of a finished network, in [0, 1]."""
+        return self.networks[key]['accuracies']
+
+    def seconds(self) -> float:
+        """Return the seconds that all finished networks took."""
+        return sum(network['seconds'] for network in self.networks.values())

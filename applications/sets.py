@@ -1,0 +1,180 @@
+"""Sets that a study trains on: each is an ordinary run of main.py, reused when it is finished.
+
+A set is spelled like --method (DC, BS, herding, …), or method:recipe (DC:dcc).
+"""
+
+from pathlib import Path
+
+import torch
+
+from condense import condense
+from dataset.data import Data
+from dataset.names import name_of, shortened
+from evaluation.evaluate import evaluate_network
+from evaluation.protocol import batch_of, protocol_of, strategy_of
+from evaluation.sets import read_sets
+from experiment.arguments import (
+    Arguments,
+    changed_flags,
+    command,
+    derived,
+    num_images,
+    parse_condensing,
+)
+from experiment.flags import EVERY_RUN, FLAGS
+from experiment.parser import Parser, default_text
+from experiment.result import is_finished, result_of
+from experiment.shelf import keywords_of, own_flags, spelled, spellings, taken_flags
+from methods import METHODS, SHELF
+from methods.sampling import make_sampler
+from storage.files import MOST
+from utils import Rng, UserError
+
+# Flags of the study itself.
+STUDY = (
+    'dataset', 'data_path', 'im_size', 'resize', 'seed', 'device', 'precision', 'model', 'ipc',
+    'lr_net', 'batch_train', 'num_eval', 'epoch_eval_train', 'protocol', 'save_path',
+)  # fmt: skip
+# Of these the run of a set gets others than were typed.
+OF_THE_STUDY = {'dataset', 'data_path', 'im_size', 'resize', 'num_eval', 'protocol', 'seed', 'ipc'}
+OF_THE_STUDY |= {'save_path'}
+# What a study decides, or what makes no other set.
+LEFT_OUT = {'method', 'recipe', 'draw', 'eval_mode', 'num_exp', 'eval_every', 'zca', 'data_device'}
+LEFT_OUT |= {'tensorboard'}
+PLACES = {'data_path', 'save_path', 'cluster_path', 'device'}
+EVALUATION = {'num_exp', 'num_eval', 'eval_every', 'epoch_eval_train'}
+
+
+def study_parser(doc: str, values: dict) -> Parser:
+    """Return a parser of a study's own flags, and of those that any method of the shelf takes.
+
+    values: {flag: default} of the study, where it differs from the table's.
+    """
+    names = set().union(*map(own_flags, METHODS.values()), keywords_of(SHELF.sampler), EVERY_RUN)
+    defaults = {name: default_text(FLAGS[name].default) for name in EVERY_RUN}
+    defaults = dict.fromkeys(names, 'of the method') | defaults | values
+    return Parser(doc, names - LEFT_OUT, SHELF.tables, defaults)
+
+
+def study_arguments(parser: Parser, argv: list[str], **defaults) -> Arguments:
+    """Parse the flags of a study; defaults: where they differ from the table's.
+
+    Beside the flags the result has `typed`, {flag: value}, `changed` and `command`.
+    """
+    typed = vars(parser.parse_args(argv))
+    values = derived({*STUDY, 'zca', 'data_device'}, typed, defaults)
+    known = {name: typed[name] for name in parser.names if name in typed}
+    own = {name: value for name, value in typed.items() if name not in parser.names}
+    changed = changed_flags(values, defaults)
+    return Arguments(**values, **own, typed=known, changed=changed, command=command(argv))
+
+
+def settings_of(args: Arguments, data: Data, **more) -> dict:
+    """Return all that decides an accuracy of the study, but for the set and its number."""
+    values = {name: getattr(args, name) for name in STUDY if name not in PLACES | {'num_eval'}}
+    return values | {'data_hash': data.fingerprint, 'device_type': data.device.type} | more
+
+
+def check_names(flag: str, names: list[str], others: tuple[str, ...]) -> None:
+    """Raise UserError unless every name is a set that can be made, or one of the others."""
+    known = {*spellings(SHELF), *others}
+    for name in names:
+        method, _, recipe = name.partition(':')
+        if method not in known or (recipe and recipe not in SHELF.recipes):
+            raise UserError(
+                f'{flag} {name} is no method; there are: {", ".join(sorted(known))}, '
+                f'and method:recipe, such as DC:{next(iter(SHELF.recipes))}'
+            )
+    if len({*names}) < len(names):
+        raise UserError(f'{flag}: a name is there twice; leave one out')
+
+
+def check_taken(args: Arguments, flag: str, runs: list[Arguments]) -> None:
+    """Raise UserError for a typed flag that no run takes."""
+    taken = {*STUDY, *PLACES}.union(
+        *(taken_flags(SHELF, run.method, vars(run).get('draw')) for run in runs)
+    )
+    for name in args.typed.keys() - taken:
+        raise UserError(f'--{name} does nothing for any of {flag}: leave it out')
+
+
+def run_words(args: Arguments, name: str, dataset: str, seed: int) -> list[str]:
+    """Return the words of main.py that make a set of a data set."""
+    spelling, _, recipe = name.partition(':')
+    method, draw = spellings(SHELF)[spelling]
+    words = ['--method', spelling, *(['--recipe', recipe] if recipe else [])]
+    words += ['--dataset', dataset, '--ipc', args.ipc, '--seed', seed, '--num_exp', 1]
+    words += ['--num_eval', 1, '--save_path', args.save_path]
+    if hasattr(METHODS[method], 'step'):
+        words += ['--eval_every', 0]
+    taken = (taken_flags(SHELF, method, draw) | PLACES) - OF_THE_STUDY
+    for flag in sorted(args.typed.keys() & taken):
+        value = args.typed[flag]
+        if isinstance(value, bool):
+            words.append(f'--{flag}' if value else f'--no-{flag}')
+        else:
+            words += [f'--{flag}', value]
+    return [str(word) for word in words]
+
+
+def run_of(args: Arguments, name: str, dataset: str, seed: int) -> Arguments:
+    """Return the arguments of the run that makes a set; raise UserError for what cannot work."""
+    return parse_condensing('', run_words(args, name, dataset, seed), SHELF, draw='uniform')
+
+
+def title(name: str, run: Arguments) -> str:
+    """Return what a set is called in a ledger: its name, and the flags that make it another one."""
+    changed = {key: value for key, value in run.changed.items() if key not in EVALUATION}
+    return ' '.join([name, *(f'{key}={value}' for key, value in changed.items())])
+
+
+def file_of(run: Arguments, data: Data) -> Path:
+    """Return the result file of a run, whether it is there or not."""
+    return result_of(run, spelled(run.method, vars(run).get('draw')), data)
+
+
+def check_sizes(args: Arguments, data: Data, runs: list[Arguments]) -> None:
+    """Raise UserError if a class of data has fewer images than the largest set holds of it."""
+    sizes = [len(members) for members in data.indices_class]
+    num = max((num_images(vars(run)) for run in runs), default=0)
+    if num > min(sizes):
+        name = data.class_names[sizes.index(min(sizes))]
+        raise UserError(
+            f'--ipc {args.ipc} makes a set of {num} images a class, but class {name!r} of '
+            f'{data.name} has {min(sizes)}; use a smaller --ipc'
+        )
+
+
+def study_name(kind: str, args: Arguments) -> str:
+    """Return the head of the name of a study's folder."""
+    sets = '+'.join(map(name_of, vars(args).get('tasks') or [args.dataset]))
+    name = f'{kind}_{sets}_{args.model}_{args.ipc}ipc_seed{args.seed}_{args.precision}'
+    return shortened(name, MOST - 9)
+
+
+def joined(sets: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return several sets, of images (N, C, H, W) and labels (N,), as one."""
+    return tuple(torch.cat(parts) for parts in zip(*sets, strict=True))
+
+
+def made_set(run: Arguments, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the set of a run, on the device of the data; a missing one is made."""
+    path = file_of(run, data)
+    if not is_finished(path, data):
+        condense(METHODS[run.method], data, make_sampler, run)
+    return read_sets(path, data).pairs[0]
+
+
+def accuracy_of(
+    synset, data: Data, args: Arguments, rng: Rng, epochs: int | None, model: str | None = None
+) -> float:
+    """Train a fresh network on a set by the protocol of the study; return its test accuracy.
+
+    synset: images (N, C, H, W) and labels (N,); epochs: None for the protocol's own.
+    """
+    values = {'protocol': args.protocol, 'dataset': data.name, 'batch_train': args.batch_train}
+    return evaluate_network(
+        *synset, data, model or args.model, rng, strategy=strategy_of(values), epochs=epochs,
+        lr_net=args.lr_net, batch_train=batch_of(values), precision=args.precision,
+        name=protocol_of(values),
+    )  # fmt: skip
