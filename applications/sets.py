@@ -36,8 +36,8 @@ STUDY = (
     'lr_net', 'batch_train', 'num_eval', 'epoch_eval_train', 'protocol', 'save_path',
 )  # fmt: skip
 # Of these the run of a set gets others than were typed.
-OF_THE_STUDY = {'dataset', 'data_path', 'im_size', 'resize', 'num_eval', 'protocol', 'seed', 'ipc'}
-OF_THE_STUDY |= {'save_path'}
+READING = {'data_path', 'im_size', 'resize'}
+OF_THE_STUDY = {*READING, 'dataset', 'num_eval', 'protocol', 'seed', 'ipc', 'save_path'}
 # What a study decides, or what makes no other set.
 LEFT_OUT = {'method', 'recipe', 'draw', 'eval_mode', 'num_exp', 'eval_every', 'zca', 'data_device'}
 LEFT_OUT |= {'tensorboard'}
@@ -108,6 +108,8 @@ def run_words(args: Arguments, name: str, dataset: str, seed: int) -> list[str]:
     if hasattr(METHODS[method], 'step'):
         words += ['--eval_every', 0]
     taken = (taken_flags(SHELF, method, draw) | PLACES) - OF_THE_STUDY
+    # A part of the data is read from memory, the whole as the study reads it.
+    taken |= READING if dataset == args.dataset else set()
     for flag in sorted(args.typed.keys() & taken):
         value = args.typed[flag]
         if isinstance(value, bool):
