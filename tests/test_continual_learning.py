@@ -2,15 +2,19 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import error_of
 
+from applications import architecture_search
 from applications import continual_learning as script
 from applications.curves import gain, table
 from applications.ledger import Ledger
+from applications.sets import study_arguments
 from applications.subsets import add_classes, class_steps, with_classes
 from applications.tasks import TEMPERATURE, distillation, grey_arrays
 from dataset.data import Data, load_dataset
@@ -137,6 +141,18 @@ def test_tasks_in_turn_continue_from_the_network_before(few_digits, tmp_path, ca
         key: own['accuracies'] for key, own in straight.items()
     }
     assert all(len(own['accuracies']) == int(key[-1]) + 1 for key, own in straight.items())
+
+
+@pytest.mark.parametrize('other', [script, architecture_search])
+def test_documented_commands_parse(other):
+    name = other.__name__.split('.')[-1]
+    texts = other.__doc__, (Path(__file__).parents[1] / 'docs' / 'applications.md').read_text()
+    lines = re.findall(
+        rf'python -m applications\.{name}([^\n#]*)', '\n'.join(texts).replace('\\\n', '')
+    )
+    assert len(lines) >= 4
+    for line in lines:
+        study_arguments(other.make_parser(), line.split(), **other.DEFAULTS)
 
 
 @pytest.mark.parametrize(
