@@ -64,6 +64,7 @@ class Memories:
             for memory in args.memories
             if memory != BOUND
         }
+        self.parts = {}  # {name: sets of its first steps}
 
     def title(self, memory: str) -> str:
         """Return what the ledger calls a memory."""
@@ -75,11 +76,13 @@ class Memories:
         """Return images and labels of all classes seen; data: these classes."""
         if memory == BOUND:
             return RealImages(data), data.labels_train
+        parts, start = self.parts.setdefault(memory, []), 0
+        for run in self.runs[memory][len(parts) : step + 1]:
+            parts.append(made_set(run, load_data(run)))
         sets = []
-        for run in self.runs[memory][: step + 1]:
-            images, labels = made_set(run, load_data(run))
-            start = sum(len(part) for part in self.steps[: len(sets)])
+        for (images, labels), classes in zip(parts[: step + 1], self.steps, strict=False):
             sets.append((images, labels + start))
+            start += len(classes)
         return joined(sets)
 
 

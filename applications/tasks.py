@@ -28,12 +28,13 @@ from applications.sets import (
 )
 from applications.subsets import add_row, statistics_of
 from dataset.data import Data, load_dataset
+from dataset.names import shortened
 from engine.device import autocast, set_up_device
 from engine.training import evaluation_optimizer, load_weights, test_accuracy
 from experiment.arguments import Arguments
 from experiment.data import load_data
 from networks import make_network
-from storage.files import load_tensors, save_tensors
+from storage.files import MOST, load_tensors, save_tensors
 from utils import Rng, UserError
 
 EPOCHS = 5
@@ -142,7 +143,7 @@ class Chain:
     def path(self, task: int, distilled: bool) -> Path:
         """Return the file of a network's weights."""
         key = self.key(task, distilled).replace('/', '-').replace(' ', '_')
-        return self.ledger.folder / f'{key}.pt'
+        return self.ledger.folder / f'{shortened(key, MOST - len(".pt"))}.pt'
 
     def before(self, task: int):
         """Return the memory of the tasks before, None at the first."""
