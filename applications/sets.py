@@ -13,14 +13,7 @@ from dataset.names import name_of, shortened
 from evaluation.evaluate import evaluate_network
 from evaluation.protocol import batch_of, protocol_of, strategy_of
 from evaluation.sets import read_sets
-from experiment.arguments import (
-    Arguments,
-    changed_flags,
-    command,
-    derived,
-    num_images,
-    parse_condensing,
-)
+from experiment.arguments import Arguments, derived, num_images, parse_condensing
 from experiment.flags import EVERY_RUN, FLAGS
 from experiment.parser import Parser, default_text
 from experiment.result import is_finished, result_of
@@ -59,14 +52,13 @@ def study_parser(doc: str, values: dict) -> Parser:
 def study_arguments(parser: Parser, argv: list[str], **defaults) -> Arguments:
     """Parse the flags of a study; defaults: where they differ from the table's.
 
-    Beside the flags the result has `typed`, {flag: value}, `changed` and `command`.
+    Beside the flags the result has `typed`, {flag: value}.
     """
     typed = vars(parser.parse_args(argv))
     values = derived({*STUDY, 'zca', 'data_device'}, typed, defaults)
     known = {name: typed[name] for name in parser.names if name in typed}
     own = {name: value for name, value in typed.items() if name not in parser.names}
-    changed = changed_flags(values, defaults)
-    return Arguments(**values, **own, typed=known, changed=changed, command=command(argv))
+    return Arguments(**values, **own, typed=known)
 
 
 def settings_of(args: Arguments, data: Data, **more) -> dict:
@@ -80,7 +72,8 @@ def check_names(flag: str, names: list[str], others: tuple[str, ...]) -> None:
     known = {*spellings(SHELF), *others}
     for name in names:
         method, _, recipe = name.partition(':')
-        if method not in known or (recipe and recipe not in SHELF.recipes):
+        wrong = recipe and (method in others or recipe not in SHELF.recipes)
+        if method not in known or wrong:
             raise UserError(
                 f'{flag} {name} is no method; there are: {", ".join(sorted(known))}, '
                 f'and method:recipe, such as DC:{next(iter(SHELF.recipes))}'

@@ -176,10 +176,8 @@ class Chain:
         if task:
             net = self.network(task - 1, distilled)
         else:
-            shape = data.shape
-            net = make_network(
-                self.args.model, shape[0], data.num_classes, shape[1:], rng.generator
-            )
+            size = data.shape[1:]
+            net = make_network(self.args.model, 1, data.num_classes, size, rng.generator)
         learn_task(net, previous, data, memory, self.args, rng)
         accuracies = [
             test_accuracy(net, old, self.args.precision) for old in self.tasks[: task + 1]

@@ -163,6 +163,7 @@ def test_documented_commands_parse(other):
         ('--dataset Digits --ipc 200 --memories random', '--ipc 200 makes a set of 200 images'),
         ('--dataset Digits --memories random better', '--memories better is no method'),
         ('--dataset Digits --memories DC:swift', 'DC:swift is no method'),
+        ('--dataset Digits --memories full:dcc', 'full:dcc is no method'),
         ('--dataset Digits --memories random random', 'a name is there twice'),
         ('--dataset Digits --memories random --Iteration 3', '--Iteration does nothing for any'),
         ('--tasks Digits', 'needs two tasks or more'),
