@@ -35,7 +35,8 @@ def test_the_grids_have_720_and_36_networks():
     assert grid(['small', 'D2', 'Nbatch', 'Arelu']) == [
         'W32-D2-Nbatch-Arelu-Pmax', 'W32-D2-Nbatch-Arelu-Pavg'
     ]  # fmt: skip
-    shapes = {len(list(make_network(name, 1, 10, (16, 16)).parameters())) for name in names[:180]}
+    narrow = grid(['all', 'W32', 'Arelu', 'Pmax'])
+    shapes = {len(list(make_network(name, 1, 10, (16, 16)).parameters())) for name in narrow}
     assert shapes == {2 * depth * norms + 2 for depth in GRIDS['all']['D'] for norms in (1, 2)}
 
 
@@ -56,13 +57,13 @@ def test_rank_correlation_is_scipys_ties_included():
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says():
     rng, truth, hits = np.random.default_rng(1), 6 / np.pi * np.arcsin(0.7 / 2), 0
-    for _ in range(40):
+    for _ in range(25):
         one = rng.normal(size=36)
         other = 0.7 * one + (1 - 0.7**2) ** 0.5 * rng.normal(size=36)
         value, low, high = with_interval(one, other)
         assert low <= value <= high
         hits += low <= truth <= high
-    assert hits >= 34
+    assert hits >= 21
     assert with_interval(one, other) == (value, low, high)  # no randomness
 
 

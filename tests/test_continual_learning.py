@@ -22,7 +22,7 @@ from dataset.readers import DATASETS
 from utils import Interrupted, UserError
 
 SMALL = '--model MLP --ipc 4 --orders 2 --epoch_eval_train 10 --feature_net PCA --seed 1'
-CLASSES = f'{SMALL} --dataset Digits --steps 5 --memories random herding full --epochs_real 8'
+CLASSES = f'{SMALL} --dataset Digits --steps 2 --memories random herding full --epochs_real 8'
 TASKS = '--model MLP --ipc 4 --orders 1 --epochs_real 1 --num_real 300 --memories random full'
 
 
@@ -89,9 +89,9 @@ def test_a_gain_is_paired_over_orders():
 
 def test_a_study_of_classes_resumes_and_reuses_its_runs(tmp_path, monkeypatch, capsys):
     straight = run(CLASSES, tmp_path / 'straight')
-    assert len(straight) == 2 * 5 * 3
+    assert len(straight) == 2 * 2 * 3
     lines = capsys.readouterr().out
-    assert '2 classes' in lines and 'better than random and herding' in lines
+    assert '5 classes' in lines and 'better than random and herding' in lines
     full = [own['accuracies'][0] for key, own in straight.items() if 'full' in key]
     assert np.mean(full) > 0.6
     plain, left = Ledger.add, [7]
@@ -112,7 +112,7 @@ def test_a_study_of_classes_resumes_and_reuses_its_runs(tmp_path, monkeypatch, c
         key: own['accuracies'] for key, own in straight.items()
     }
     rows = list(csv.DictReader(table_.open()))
-    assert len(rows) == 30 and {row['classes_seen'] for row in rows} == {*'2468', '10'}
+    assert len(rows) == 12 and {row['classes_seen'] for row in rows} == {'5', '10'}
     assert figure.stat().st_size > 1000
 
     def none(*values, **keywords):
