@@ -13,6 +13,7 @@ PLAIN |= {'draw': 'uniform', 'other': '', 'factor': 1}
 METHODS_TABLE, LEVELS = 'Table 1: methods', 'Gradient reduction and levels (DC, 200 iterations)'
 TIME = 'Time to accuracy (DC, all classes at once, 16 images a class and step)'
 SMALL = 'Draws of 16 images (DC, all classes at once, 60 iterations, clusters by PCA)'
+TILED = 'IDC on 2 x 2 tiles (protocol idc, 10 steps a network)'
 DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}
 CLUSTERS = {'num_cluster': 20, 'layer_idx': 3, 'draw': 'cluster', 'norm': True}
 BS, BS_DSA = DC | CLUSTERS, DSA | CLUSTERS
@@ -21,6 +22,8 @@ SHORT = DC | {'Iteration': 200}
 # The gradient of all classes at once, on small batches.
 TOGETHER = DC | {'other': 'batch_real=16 level=inter'}
 TILES = DC | {'Iteration': 160, 'factor': 2, 'other': 'batch_real=16 init=centres level=inter'}
+IDC = {'method': 'IDC', 'protocol': 'idc', 'factor': 2}
+IDC |= {'other': 'lr_img=0.005 n_data=500 outer_loop=10'}
 NAMED = {'draw': 'stratified', 'norm': False}  # clusters by features of a name
 NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
@@ -65,6 +68,7 @@ TABLES = {
         '40 iterations on 2 x 2 tiles (--recipe fast)': TILES | {'Iteration': 40},
         '160 iterations on 2 x 2 tiles (--recipe tiles)': TILES,
     },
+    TILED: {f'{number} networks': IDC | {'Iteration': number} for number in (10, 40)},
     SMALL: {
         'uniform': TOGETHER | {'Iteration': 60},
         'of one of 20 clusters (BS)': NAMED | {'draw': 'cluster', 'num_cluster': 20},
@@ -81,7 +85,7 @@ TABLES = {
 
 def ipcs_of(title: str) -> tuple[int, ...]:
     """Return the columns of a table."""
-    return IPCS[:1] if title in (LEVELS, TIME, SMALL) else IPCS
+    return IPCS[:1] if title in (LEVELS, TIME, TILED, SMALL) else IPCS
 
 
 def is_clustered(cell: dict) -> bool:
