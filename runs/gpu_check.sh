@@ -110,6 +110,9 @@ for part in ${PARTS:-parity speed recipes study cells}; do
         done
         ;;
     study) # is BS worse than DC at ipc 10? 100 iterations, the same seeds and networks
+        # All real images: what a set is measured against.
+        run $python main_eval.py --dataset "$data" --synset full --num_eval 3 \
+            --save_path "$out/runs"
         for seed in 1 2 3; do
             hundred="--ipc 10 --Iteration 100 --seed $seed"
             cell main.py --method DC $hundred "$@"
