@@ -171,7 +171,7 @@ def test_documented_commands_parse(other):
         ('--tasks Digits MNIST --steps 2', 'leave out --steps and --dataset'),
         ('--tasks Digits MNIST --protocol dc', '--protocol does nothing with --tasks'),
         ('--dataset Digits --num_real 5', '--num_real does nothing without --tasks'),
-        ('--dataset Digits --csv results', 'ends in .csv'),
+        ('--dataset Digits --csv no_folder_of_it', 'ends in .csv'),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(line, message, tmp_path, capsys):
