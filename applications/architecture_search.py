@@ -22,9 +22,11 @@ from applications.grid import able, grid
 from applications.ledger import Ledger
 from applications.ranking import Ranking
 from applications.sets import (
+    add_numbers_and_outputs,
     check_names,
     check_sizes,
     check_taken,
+    checked_outputs,
     file_of,
     made_set,
     run_of,
@@ -45,10 +47,8 @@ from experiment.arguments import Arguments
 from experiment.data import load_data
 from experiment.layouts import content_hash
 from experiment.parser import Parser
-from experiment.values import place, positive, word
-from figures.style import check_picture
+from experiment.values import word
 from methods import METHODS
-from storage.files import check_writable
 from utils import UserError, script
 
 PROXIES = 'random', 'herding', EARLY
@@ -68,14 +68,12 @@ def make_parser() -> Parser:
         help=f'result files; coresets, which are made; methods whose run is finished; {EARLY}: '
         f'real images, as many passes as ipc images a class get (default: {" ".join(PROXIES)})',
     )  # fmt: skip
-    for flag, text in (
+    add_numbers_and_outputs(
+        group,
         ('epochs_real', f'epochs on real images (default: {EPOCHS})'),
         ('num_real', 'random real images to train on (default: all that are not held out)'),
         ('jobs', 'processes that train networks (default: 1)'),
-    ):
-        group.add_argument(f'--{flag}', type=positive, metavar='N', help=text)
-    group.add_argument('--csv', type=place, metavar='FILE', help='write the accuracies to it')
-    group.add_argument('--out', type=place, metavar='FILE', help='draw the accuracies to it')
+    )
     return parser
 
 
@@ -93,9 +91,7 @@ def check_flags(args: Arguments) -> Arguments:
                 f'--proxies {name}: no such file; python main.py --method DC --dataset '
                 f'{args.dataset} --ipc {args.ipc} makes one'
             )
-    if args.csv:
-        check_writable(args.csv, '--csv', '.csv')
-    out = args.out and check_picture(args.out)
+    out = checked_outputs(args)
     return args.replaced(out=out, jobs=args.jobs or 1, proxies=list(args.proxies))
 
 

@@ -12,14 +12,18 @@ import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from applications import classes, tasks
 from applications.curves import BOUND, draw, table, write_csv
-from applications.sets import check_names, study_arguments, study_parser
+from applications.sets import (
+    add_numbers_and_outputs,
+    check_names,
+    checked_outputs,
+    study_arguments,
+    study_parser,
+)
 from evaluation.real import EPOCHS
 from experiment.arguments import Arguments
 from experiment.data import load_data
 from experiment.parser import Parser
-from experiment.values import place, positive, word
-from figures.style import check_picture
-from storage.files import check_writable
+from experiment.values import word
 from utils import UserError, script
 
 MEMORIES = 'random', 'herding', 'kmeans', 'DC', 'BS', 'DM', BOUND
@@ -38,15 +42,13 @@ def make_parser() -> Parser:
         '--tasks', nargs='+', type=word, metavar='DATASET',
         help='data sets in turn, in place of classes',
     )  # fmt: skip
-    for flag, text in (
+    add_numbers_and_outputs(
+        group,
         ('steps', f'steps of classes (default: {classes.STEPS})'),
         ('orders', 'repetitions, by other orders of the classes or other seeds (default: 3)'),
         ('epochs_real', f'epochs on real images (default: {EPOCHS}; of a task {tasks.EPOCHS})'),
         ('num_real', 'real images of a task (default: all)'),
-    ):
-        group.add_argument(f'--{flag}', type=positive, metavar='N', help=text)
-    group.add_argument('--csv', type=place, metavar='FILE', help='write the accuracies to it')
-    group.add_argument('--out', type=place, metavar='FILE', help='draw the curves to it')
+    )
     return parser
 
 
@@ -60,9 +62,7 @@ def check_flags(args: Arguments) -> Arguments:
     useless = {'num_eval', 'protocol'} & args.typed.keys() if args.tasks else set()
     for flag in useless:
         raise UserError(f'--{flag} does nothing with --tasks: leave it out')
-    if args.csv:
-        check_writable(args.csv, '--csv', '.csv')
-    out = args.out and check_picture(args.out)
+    out = checked_outputs(args)
     return args.replaced(out=out, orders=args.orders or 3, memories=list(args.memories))
 
 

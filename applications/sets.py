@@ -18,9 +18,11 @@ from experiment.flags import EVERY_RUN, FLAGS
 from experiment.parser import Parser, default_text
 from experiment.result import is_finished, result_of
 from experiment.shelf import keywords_of, own_flags, spelled, spellings, taken_flags
+from experiment.values import place, positive
+from figures.style import check_picture
 from methods import METHODS, SHELF
 from methods.sampling import make_sampler
-from storage.files import MOST
+from storage.files import MOST, check_writable
 from utils import Rng, UserError
 
 # Flags of the study itself.
@@ -47,6 +49,21 @@ def study_parser(doc: str, values: dict) -> Parser:
     defaults = {name: default_text(FLAGS[name].default) for name in EVERY_RUN}
     defaults = dict.fromkeys(names, 'of the method') | defaults | values
     return Parser(doc, names - LEFT_OUT, SHELF.tables, defaults)
+
+
+def add_numbers_and_outputs(group, *numbers: tuple[str, str]) -> None:
+    """Add flags of whole numbers from 1 on, (name, help) each, and those of table and figure."""
+    for flag, text in numbers:
+        group.add_argument(f'--{flag}', type=positive, metavar='N', help=text)
+    group.add_argument('--csv', type=place, metavar='FILE', help='write the accuracies to it')
+    group.add_argument('--out', type=place, metavar='FILE', help='draw the accuracies to it')
+
+
+def checked_outputs(args: Arguments) -> Path | None:
+    """Return the file of the figure, if any; raise UserError for outputs that cannot be written."""
+    if args.csv:
+        check_writable(args.csv, '--csv', '.csv')
+    return args.out and check_picture(args.out)
 
 
 def study_arguments(parser: Parser, argv: list[str], **defaults) -> Arguments:

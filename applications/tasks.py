@@ -32,7 +32,6 @@ from dataset.names import shortened
 from engine.device import autocast, set_up_device
 from engine.training import evaluation_optimizer, load_weights, test_accuracy
 from experiment.arguments import Arguments
-from experiment.data import load_data
 from networks import make_network
 from storage.files import MOST, load_tensors, save_tensors
 from utils import Rng, UserError
@@ -152,7 +151,8 @@ class Chain:
             sets = [(data.images(torch.arange(len(data.labels_train))), data.labels_train)
                     for data in past]  # fmt: skip
         else:
-            sets = [made_set(run, load_data(run)) for run in self.runs[:task]]
+            past = zip(self.runs[:task], self.tasks, strict=False)
+            sets = [made_set(run, data) for run, data in past]
         return joined(sets) if sets else None
 
     def network(self, task: int, distilled: bool):

@@ -8,7 +8,7 @@
 # 0 says that all is done, 1 that some steps failed (named at the end, tried again next time).
 # PARTS="parity speed recipes study cells" says which parts, JOBS how many runs side by side.
 # Where NVIDIA's MPS can be started, MPS=1 makes runs side by side faster (docs/benchmark.md):
-# an H100 with 16 processors is best used by JOBS=12 MPS=1.
+# JOBS=12 MPS=1 served an H100 with 16 processors.
 # results/gpu_check/ holds the runs, logs and tables; runs.tar.gz.* is what to carry away.
 set -uo pipefail
 cd "$(dirname "$0")/.."

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from applications.ledger import Ledger
 from dataset.data import Data, load_dataset
+from dataset.readers import DATASETS
 from methods import METHODS
 from methods.sampling import UniformSampler
 from networks import NETWORKS
-from utils import Rng
+from utils import Interrupted, Rng
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +26,13 @@ def same_numbers_in_every_run():
 
 
 @pytest.fixture(autouse=True)
-def same_networks():
-    """Forget the networks that a test adds."""
-    known = dict(NETWORKS)
+def same_tables():
+    """Forget the networks and the data sets that a test adds."""
+    known = [(table, dict(table)) for table in (NETWORKS, DATASETS)]
     yield
-    NETWORKS.clear()
-    NETWORKS.update(known)
+    for table, rows in known:
+        table.clear()
+        table.update(rows)
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -115,6 +118,19 @@ def uneven():
     centres = rng.normal(size=(3, 5)) * 10
     features = centres[rng.integers(0, 3, len(labels))] + rng.normal(size=(len(labels), 5))
     return Data('uneven', arrays), torch.from_numpy(features).float()
+
+
+def interrupt_after(num, monkeypatch):
+    """Let SIGTERM come when a study has written down so many networks."""
+    plain, left = Ledger.add, [num]
+
+    def add(self, *network):
+        plain(self, *network)
+        left[0] -= 1
+        if not left[0]:
+            raise Interrupted(15)
+
+    monkeypatch.setattr(Ledger, 'add', add)
 
 
 def error_of(script, line, capsys):

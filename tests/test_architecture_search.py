@@ -7,16 +7,15 @@ import numpy as np
 import process  # noqa: F401 (its server has imported what processes need: they start at once)
 import pytest
 import torch
-from conftest import error_of
+from conftest import error_of, interrupt_after
 from scipy.stats import spearmanr
 
 from applications import architecture_search as script
 from applications.correlation import correlation_text, rank_correlation, subsets, with_interval
 from applications.grid import GRIDS, able, grid
-from applications.ledger import Ledger
 from applications.training import early_accuracy, splits
 from networks import make_network
-from utils import Interrupted, Rng, UserError
+from utils import Rng, UserError
 
 SMALL = '--dataset Digits --ipc 4 --epoch_eval_train 4 --epochs_real 1 --num_real 600'
 SEARCH = f'{SMALL} --grid small D1 Nnone --proxies random early'
@@ -106,16 +105,8 @@ def test_an_early_stop_sees_as_many_images_as_the_proxy(digits, monkeypatch):
 def test_a_search_resumes_spreads_and_trains_nothing_twice(tmp_path, monkeypatch, capsys):
     straight = run(SEARCH, tmp_path / 'straight')
     assert len(straight) == 4 * 3  # two proxies and real images
-    plain, left = Ledger.add, [5]
-
-    def add(self, *network):
-        plain(self, *network)
-        left[0] -= 1
-        if not left[0]:
-            raise Interrupted(15)
-
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_:
-        patch.setattr(Ledger, 'add', add)
+        interrupt_after(5, patch)
         run(SEARCH, tmp_path / 'stopped')
     assert exit_.value.code == 143
     table, figure = tmp_path / 'a.csv', tmp_path / 'a.png'

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import error_of
+from conftest import error_of, interrupt_after
 
 from applications import architecture_search
 from applications import continual_learning as script
@@ -18,21 +18,11 @@ from applications.sets import study_arguments
 from applications.subsets import add_classes, class_steps, with_classes
 from applications.tasks import TEMPERATURE, distillation, grey_arrays
 from dataset.data import Data, load_dataset
-from dataset.readers import DATASETS
-from utils import Interrupted, UserError
+from utils import UserError
 
 SMALL = '--model MLP --ipc 4 --orders 2 --epoch_eval_train 10 --feature_net PCA --seed 1'
 CLASSES = f'{SMALL} --dataset Digits --steps 2 --memories random herding full --epochs_real 8'
 TASKS = '--model MLP --ipc 4 --orders 1 --epochs_real 1 --num_real 300 --memories random full'
-
-
-@pytest.fixture(autouse=True)
-def same_data_sets():
-    """Forget the data sets that a test adds."""
-    known = dict(DATASETS)
-    yield
-    DATASETS.clear()
-    DATASETS.update(known)
 
 
 def run(line, path, *more):
@@ -94,16 +84,8 @@ def test_a_study_of_classes_resumes_and_reuses_its_runs(tmp_path, monkeypatch, c
     assert '5 classes' in lines and 'better than random and herding' in lines
     full = [own['accuracies'][0] for key, own in straight.items() if 'full' in key]
     assert np.mean(full) > 0.6
-    plain, left = Ledger.add, [7]
-
-    def add(self, *network):
-        plain(self, *network)
-        left[0] -= 1
-        if not left[0]:
-            raise Interrupted(15)
-
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_:
-        patch.setattr(Ledger, 'add', add)
+        interrupt_after(7, patch)
         run(CLASSES, tmp_path / 'stopped')
     assert exit_.value.code == 143
     table_, figure = tmp_path / 'a.csv', tmp_path / 'a.png'
