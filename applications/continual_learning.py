@@ -36,7 +36,7 @@ def make_parser() -> Parser:
     group = parser.add_argument_group('the study')
     group.add_argument(
         '--memories', nargs='+', type=word, default=MEMORIES, metavar='NAME',
-        help=f'methods, method:recipe, or {BOUND} (default: {" ".join(MEMORIES)})',
+        help=f"methods, 'method --flag value', or {BOUND} (default: {' '.join(MEMORIES)})",
     )  # fmt: skip
     group.add_argument(
         '--tasks', nargs='+', type=word, metavar='DATASET',

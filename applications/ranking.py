@@ -13,6 +13,11 @@ from storage.files import write_atomic
 from utils import aligned
 
 
+def title_of(proxy: str) -> str:
+    """Return what a table calls a proxy: its name, or that of its file."""
+    return Path(proxy).stem if proxy.endswith('.pt') else proxy
+
+
 class Ranking:
     """Accuracies of networks by proxies, and on real images.
 
@@ -46,7 +51,7 @@ class Ranking:
                 cells = ['-'] * len(parts)
             real = 100 * self.real[chosen]
             numbers = f'{real:.1f}', f'{100 * best - real:.1f}', f'{self.minutes[name]:.1f}'
-            lines.append((Path(name).stem, *cells, self.names[chosen], *numbers))
+            lines.append((title_of(name), *cells, self.names[chosen], *numbers))
         mean = 100 * self.real.mean()
         lines.append(
             ('no search', *['-'] * len(parts), 'mean of all', f'{mean:.1f}',
@@ -71,7 +76,7 @@ class Ranking:
         )
         for axis, (name, accuracies) in zip(axes[0], self.proxies.items(), strict=True):
             axis.scatter(100 * accuracies, 100 * self.real, s=14)
-            axis.set_title(plain(Path(name).stem), fontsize=10)
+            axis.set_title(plain(title_of(name)), fontsize=10)
             axis.set_xlabel('accuracy by the proxy, %')
             axis.spines[['top', 'right']].set_visible(False)
         axes[0, 0].set_ylabel('accuracy on real images, %')

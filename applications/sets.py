@@ -1,8 +1,10 @@
 """Sets that a study trains on: each is an ordinary run of main.py, reused when it is finished.
 
-A set is spelled like --method (DC, BS, herding, …), or method:recipe (DC:dcc).
+A set is spelled like --method (DC, BS, herding, …), in quotes with flags of its own:
+'DC --Iteration 10', 'DM --recipe tiles'.
 """
 
+import shlex
 from pathlib import Path
 
 import torch
@@ -37,6 +39,7 @@ OF_THE_STUDY = {*READING, 'dataset', 'num_eval', 'protocol', 'seed', 'ipc', 'sav
 LEFT_OUT = {'method', 'recipe', 'draw', 'eval_mode', 'num_exp', 'eval_every', 'zca', 'data_device'}
 LEFT_OUT |= {'tensorboard'}
 PLACES = {'data_path', 'save_path', 'cluster_path', 'device'}
+OF_ONE_SET = {'recipe', 'draw'}  # of these, what a set may have as its own
 EVALUATION = {'num_exp', 'num_eval', 'eval_every', 'epoch_eval_train'}
 
 
@@ -84,17 +87,28 @@ def settings_of(args: Arguments, data: Data, **more) -> dict:
     return values | {'data_hash': data.fingerprint, 'device_type': data.device.type} | more
 
 
+def spelling_of(name: str) -> tuple[str, list[str]]:
+    """Return what is typed for --method, and the words of the flags that a set has of its own."""
+    method, *words = shlex.split(name)
+    return method, words
+
+
 def check_names(flag: str, names: list[str], others: tuple[str, ...]) -> None:
     """Raise UserError unless every name is a set that can be made, or one of the others."""
-    known = {*spellings(SHELF), *others}
+    known, fixed = spellings(SHELF).keys(), {*STUDY, *PLACES, *LEFT_OUT} - OF_ONE_SET
     for name in names:
-        method, _, recipe = name.partition(':')
-        wrong = recipe and (method in others or recipe not in SHELF.recipes)
-        if method not in known or wrong:
+        try:
+            method, words = spelling_of(name)
+        except ValueError:
+            raise UserError(f'{flag} {name!r}: these quotes hold no set') from None
+        if name not in others and method not in known:
             raise UserError(
-                f'{flag} {name} is no method; there are: {", ".join(sorted(known))}, '
-                f'and method:recipe, such as DC:{next(iter(SHELF.recipes))}'
+                f'{flag} {method} is no method; there are: {", ".join(sorted({*known, *others}))}'
             )
+        for word in words:
+            own = word.partition('=')[0].removeprefix('--').removeprefix('no-')
+            if word.startswith('--') and own in fixed:
+                raise UserError(f'{flag} {name!r}: --{own} is the same for all sets, or not taken')
     if len({*names}) < len(names):
         raise UserError(f'{flag}: a name is there twice; leave one out')
 
@@ -110,11 +124,10 @@ def check_taken(args: Arguments, flag: str, runs: list[Arguments]) -> None:
 
 def run_words(args: Arguments, name: str, dataset: str, seed: int) -> list[str]:
     """Return the words of main.py that make a set of a data set."""
-    spelling, _, recipe = name.partition(':')
+    spelling, own = spelling_of(name)
     method, draw = spellings(SHELF)[spelling]
-    words = ['--method', spelling, *(['--recipe', recipe] if recipe else [])]
-    words += ['--dataset', dataset, '--ipc', args.ipc, '--seed', seed, '--num_exp', 1]
-    words += ['--num_eval', 1, '--save_path', args.save_path]
+    words = ['--method', spelling, '--dataset', dataset, '--ipc', args.ipc, '--seed', seed]
+    words += ['--num_exp', 1, '--num_eval', 1, '--save_path', args.save_path]
     if hasattr(METHODS[method], 'step'):
         words += ['--eval_every', 0]
     taken = (taken_flags(SHELF, method, draw) | PLACES) - OF_THE_STUDY
@@ -126,7 +139,7 @@ def run_words(args: Arguments, name: str, dataset: str, seed: int) -> list[str]:
             words.append(f'--{flag}' if value else f'--no-{flag}')
         else:
             words += [f'--{flag}', value]
-    return [str(word) for word in words]
+    return [*map(str, words), *own]  # of a flag that is there twice, the last counts
 
 
 def run_of(args: Arguments, name: str, dataset: str, seed: int) -> Arguments:
@@ -137,7 +150,7 @@ def run_of(args: Arguments, name: str, dataset: str, seed: int) -> Arguments:
 def title(name: str, run: Arguments) -> str:
     """Return what a set is called in a ledger: its name, and the flags that make it another one."""
     changed = {key: value for key, value in run.changed.items() if key not in EVALUATION}
-    return ' '.join([name, *(f'{key}={value}' for key, value in changed.items())])
+    return ' '.join([spelling_of(name)[0], *(f'{key}={value}' for key, value in changed.items())])
 
 
 def file_of(run: Arguments, data: Data) -> Path:

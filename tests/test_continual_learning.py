@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from applications import architecture_search
 from applications import continual_learning as script
 from applications.curves import gain, table
 from applications.ledger import Ledger
-from applications.sets import study_arguments
+from applications.sets import run_of, study_arguments, title
 from applications.subsets import add_classes, class_steps, with_classes
 from applications.tasks import TEMPERATURE, distillation, grey_arrays
 from dataset.data import Data, load_dataset
@@ -107,6 +108,22 @@ def test_a_study_of_classes_resumes_and_reuses_its_runs(tmp_path, monkeypatch, c
     run(fewer, tmp_path / 'stopped')  # a part of the study is finished as well
 
 
+def test_a_memory_has_flags_of_its_own(tmp_path):
+    """One method twice, with other flags each, and flags that all methods share."""
+    own = ['BS --Iteration 1 --no-norm', 'BS', 'DC --recipe dcc']
+    args = script.check_flags(
+        study_arguments(
+            script.make_parser(), ['--memories', *own, '--Iteration', '2'], **script.DEFAULTS
+        )
+    )
+    runs = [run_of(args, name, 'Digits', 0) for name in args.memories]
+    assert [run.Iteration for run in runs] == [1, 2, 2]
+    assert [run.norm for run in runs[:2]] == [False, True]
+    titles = [title(*pair) for pair in zip(own, runs, strict=True)]
+    assert titles[:2] == ['BS Iteration=1 norm=False', 'BS Iteration=2']
+    assert titles[2].startswith('DC Iteration=2 ') and 'level=contrast' in titles[2]
+
+
 def test_tasks_in_turn_continue_from_the_network_before(few_digits, tmp_path, capsys):
     line = f'{TASKS} --tasks Digits {few_digits} --im_size 8'
     straight = run(line, tmp_path / 'straight')
@@ -134,7 +151,7 @@ def test_documented_commands_parse(other):
     )
     assert len(lines) >= 4
     for line in lines:
-        study_arguments(other.make_parser(), line.split(), **other.DEFAULTS)
+        study_arguments(other.make_parser(), shlex.split(line), **other.DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +161,12 @@ def test_documented_commands_parse(other):
         ('--dataset Digits --steps 6', 'use at most 5'),
         ('--dataset Digits --ipc 200 --memories random', '--ipc 200 makes a set of 200 images'),
         ('--dataset Digits --memories random better', '--memories better is no method'),
-        ('--dataset Digits --memories DC:swift', 'DC:swift is no method'),
-        ('--dataset Digits --memories full:dcc', 'full:dcc is no method'),
+        ("--dataset Digits --memories 'DC --recipe swift'", "invalid choice: 'swift'"),
+        ("--dataset Digits --memories 'full --ipc 3'", 'full is no method'),
+        ("--dataset Digits --memories 'DC --ipc=3'", '--ipc is the same for all sets'),
+        ("--dataset Digits --memories 'random --no-zca'", '--zca is the same for all sets'),
+        ("--dataset Digits --memories 'random --Iteration 3'", '--Iteration does nothing'),
+        ('--dataset Digits --memories "\'DC"', 'these quotes hold no set'),
         ('--dataset Digits --memories random random', 'a name is there twice'),
         ('--dataset Digits --memories random --Iteration 3', '--Iteration does nothing for any'),
         ('--tasks Digits', 'needs two tasks or more'),
@@ -157,7 +178,7 @@ def test_documented_commands_parse(other):
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(line, message, tmp_path, capsys):
-    assert message in error_of(script, [*line.split(), '--save_path', tmp_path], capsys)
+    assert message in error_of(script, [*shlex.split(line), '--save_path', tmp_path], capsys)
     assert not list(tmp_path.iterdir())
 
 
