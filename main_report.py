@@ -20,6 +20,7 @@ from report.gaps import HEADER as GAPS
 from report.gaps import gap_texts
 from report.kept import keep_run, kept_files, kept_page
 from report.readme import read_readme, with_numbers
+from report.studies import studies
 from report.summary import Row, collect, merge_rows
 from report.summary_file import read_summary, write_summary
 from report.tables import published, results_page
@@ -165,11 +166,14 @@ def report(args, readmes: dict[Path, str]) -> None:
             raise UserError(f'--{flag} {path}: {path.parent} is no folder to write a file in')
     # What can be read is shown first: the summary may be damaged, or its folder read-only.
     print_runs(rows, unfinished, broken)
+    found = studies(folder)
+    for name, lines in found.items():
+        print('', f'study {name}', *lines, sep='\n')
     everything = merge_rows(read_summary(folder / 'summary.csv'), rows)
     own = everything
     if any(path.resolve().parent in (DOCS, DOCS.parent) for path in (*readmes, args.out) if path):
         everything = merge_rows(read_summary(RECORD), rows)  # the pages of this project
-    if not rows + unfinished + broken + everything:
+    if not rows + unfinished + broken + everything and not found:
         raise UserError(f'{folder} holds no finished run')
     if everything and not rows:
         print(f'{folder} holds no finished run; what {folder}/summary.csv has of others:')
@@ -178,7 +182,7 @@ def report(args, readmes: dict[Path, str]) -> None:
         # Only here: Matplotlib takes a second to load.
         from figures.page import page
 
-        text = page(folder, own, rows, unfinished, broken)
+        text = page(folder, own, rows, unfinished, broken, found)
         write_atomic(args.html, text.encode('utf-8', 'backslashreplace'))
         print(args.html)
     for path, text in pages(args, readmes, everything).items():

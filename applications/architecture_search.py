@@ -174,8 +174,8 @@ def train_missing(
     bar.close()
 
 
-def study(args: Arguments) -> Ranking:
-    """Train what is missing; return how each proxy ranks the networks."""
+def study(args: Arguments) -> tuple[Ranking, Ledger]:
+    """Train what is missing; return how each proxy ranks the networks, and the ledger."""
     names, data = grid(args.grid), load_data(args)
     values = {'protocol': args.protocol, 'batch_train': args.batch_train}
     nums = args.ipc * data.num_classes, min(args.num_real or num_kept(data), num_kept(data))
@@ -187,15 +187,15 @@ def study(args: Arguments) -> Ranking:
     with Ledger(args.save_path, study_name('search', args), settings) as ledger:
         everything = [task for of_kind in tasks.values() for own in of_kind for task in own]
         train_missing(args, data, ledger, everything, sets)
-        return Ranking(ledger, names, tasks)
+        return Ranking(ledger, names, tasks), ledger
 
 
 @script
 def main(argv=None):
     """Run the study; print its table, write its CSV and its figure."""
     args = check_flags(study_arguments(make_parser(), argv, **DEFAULTS))
-    ranking = study(args)
-    print(f'\n{ranking.text()}')
+    ranking, ledger = study(args)
+    ledger.show(ranking.text(), argv)
     if args.csv:
         ranking.write_csv(args.csv)
         print(args.csv)

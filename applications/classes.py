@@ -86,8 +86,8 @@ class Memories:
         return joined(sets)
 
 
-def study(args: Arguments, data: Data) -> dict[str, np.ndarray]:
-    """Train what is missing; return {memory: accuracies (orders, steps)}.
+def study(args: Arguments, data: Data) -> tuple[dict[str, np.ndarray], Ledger]:
+    """Train what is missing; return {memory: accuracies (orders, steps)}, and its ledger.
 
     Raises UserError for a user's mistake, before anything is trained.
     """
@@ -114,8 +114,7 @@ def study(args: Arguments, data: Data) -> dict[str, np.ndarray]:
             )
             for memory in args.memories
         }  # fmt: skip
-        print(f'{ledger.path}: {ledger.seconds() / 60:.1f} minutes of networks')
-    return curves
+    return curves, ledger
 
 
 def key_of(memories: Memories, memory: str, order: int, step: int, number: int) -> str:

@@ -71,12 +71,14 @@ def main(argv=None):
     """Run the study; print its table, write its CSV and its figure."""
     args = check_flags(study_arguments(make_parser(), argv, **DEFAULTS))
     if args.tasks:
-        result = tasks.study(args), list(range(1, len(args.tasks) + 1)), 'tasks'
+        curves, ledger = tasks.study(args)
+        result = curves, list(range(1, len(args.tasks) + 1)), 'tasks'
     else:
         args = args.replaced(steps=args.steps or classes.STEPS)
         data = load_data(args)
-        result = classes.study(args, data), classes.seen(args, data), 'classes'
-    print(f'\n{table(*result)}')
+        curves, ledger = classes.study(args, data)
+        result = curves, classes.seen(args, data), 'classes'
+    ledger.show(table(*result), argv)
     if args.csv:
         write_csv(args.csv, *result)
         print(args.csv)

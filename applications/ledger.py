@@ -10,8 +10,11 @@ that is being trained, and nothing else.
 import hashlib
 import json
 import os
+import shlex
+import sys
 from pathlib import Path
 
+from report.studies import NETWORKS, TABLE
 from storage.files import fcntl, load_json, open_lock, remove_parts, write_atomic
 from storage.kinds import check, number, plain, share
 from utils import UserError
@@ -34,7 +37,7 @@ class Ledger:
         text = json.dumps(settings, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         self.folder = Path(save_path) / f'{name}-{digest}'
-        self.path, self.settings, self.networks = self.folder / 'networks.json', settings, {}
+        self.path, self.settings, self.networks = self.folder / NETWORKS, settings, {}
 
     def __enter__(self):
         try:
@@ -69,13 +72,17 @@ class Ledger:
         content = {'settings': self.settings, 'networks': self.networks}
         write_atomic(self.path, json.dumps(content, indent=1).encode())
 
+    def show(self, table: str, argv: list[str]) -> None:
+        """Print a table of the networks; keep it with its command, for main_report.py."""
+        name = Path(sys.argv[0]).stem
+        line = shlex.join(['python', '-m', f'applications.{name}', *map(str, argv)])
+        minutes = sum(network['seconds'] for network in self.networks.values()) / 60
+        print(f'\n{table}\n{self.path}: {minutes:.1f} minutes of networks')
+        write_atomic(self.folder / TABLE, f'{line}\n{table}\n'.encode())
+
     def __contains__(self, key: str) -> bool:
         return key in self.networks
 
     def accuracies(self, key: str) -> list[float]:
         """Return the accuracies of a finished network, in [0, 1]."""
         return self.networks[key]['accuracies']
-
-    def seconds(self) -> float:
-        """Return the seconds that all finished networks took."""
-        return sum(network['seconds'] for network in self.networks.values())

@@ -26,7 +26,7 @@ class Ranking:
     """
 
     def __init__(self, ledger: Ledger, names: list[str], tasks: dict):
-        self.names, self.path = names, ledger.path
+        self.names = names
         accuracies = {
             kind: np.array(
                 [np.mean([ledger.accuracies(task.key)[0] for task in own]) for own in of_kind]
@@ -58,7 +58,7 @@ class Ranking:
              f'{100 * best - mean:.1f}', '-')
         )  # fmt: skip
         note = f"Spearman's rank correlation [{SHARE} % bootstrap interval over networks]"
-        return f'{aligned(lines)}\n{note}\n{self.path}'
+        return f'{aligned(lines)}\n{note}'
 
     def write_csv(self, path: Path) -> None:
         """Write a line for each proxy and network; raise UserError if that fails."""

@@ -188,8 +188,10 @@ class Chain:
         print(f'{key}: {", ".join(f"{100 * value:.1f}" for value in accuracies)} %', flush=True)
 
 
-def study(args: Arguments) -> dict[str, np.ndarray]:
-    """Train what is missing; return {row: accuracies (repetitions, tasks)}, means over tasks seen.
+def study(args: Arguments) -> tuple[dict[str, np.ndarray], Ledger]:
+    """Train what is missing; return {row: accuracies (repetitions, tasks)}, and its ledger.
+
+    An accuracy is the mean over the tasks seen.
 
     Raises UserError for a user's mistake, before anything is trained.
     """
@@ -219,5 +221,4 @@ def study(args: Arguments) -> dict[str, np.ndarray]:
                     means = [np.mean(ledger.accuracies(key)) for key in keys]
                     row = f'{memory}{DISTILLED if distilled else ""}'
                     curves.setdefault(row, []).append(means)
-        print(f'{ledger.path}: {ledger.seconds() / 60:.1f} minutes of networks')
-    return {row: np.array(values) for row, values in curves.items()}
+    return {row: np.array(values) for row, values in curves.items()}, ledger

@@ -42,12 +42,17 @@ FAILURES = UserError, OSError
 
 
 def page(
-    folder: Path, rows: list[Row], found: list[Row], unfinished: list[str], broken: list[str]
+    folder: Path,
+    rows: list[Row],
+    found: list[Row],
+    unfinished: list[str],
+    broken: list[str],
+    studies: dict[str, list[str]],
 ) -> str:
     """Return the page of a folder of runs.
 
     rows: of all runs, also of those whose folders are gone; found: of those that are there;
-    unfinished, broken: a line a run, as report.summary.collect gives them.
+    unfinished, broken: a line a run, as report.summary.collect gives them; studies: {study: lines}.
     """
     anchors = {run: f'run-{n}' for n, run in enumerate(dict.fromkeys(row.run for row in rows), 1)}
     there = {row.run for row in found}
@@ -70,6 +75,9 @@ def page(
             for run, of_run in runs.items()
         )
         parts.append(tag('div', *cards, class_='cards'))
+    for name, lines in studies.items():
+        text = tag('pre', '\n'.join(lines), tabindex=0)
+        parts.append(tag('section', tag('h2', f'Study {name}'), text))
     return document(f'Runs of {folder}', *parts)
 
 

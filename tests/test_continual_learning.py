@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import error_of, interrupt_after
 
+import main_report
 from applications import architecture_search
 from applications import continual_learning as script
 from applications.curves import gain, table
@@ -97,6 +98,7 @@ def test_a_study_of_classes_resumes_and_reuses_its_runs(tmp_path, monkeypatch, c
     rows = list(csv.DictReader(table_.open()))
     assert len(rows) == 12 and {row['classes_seen'] for row in rows} == {'5', '10'}
     assert figure.stat().st_size > 1000
+    in_report(tmp_path / 'stopped', tmp_path / 'page.html', capsys)
 
     def none(*values, **keywords):
         raise AssertionError('a finished network is trained again')
@@ -106,6 +108,25 @@ def test_a_study_of_classes_resumes_and_reuses_its_runs(tmp_path, monkeypatch, c
     run(CLASSES, tmp_path / 'stopped')
     fewer = CLASSES.replace('--orders 2', '--orders 1').replace('random ', '')
     run(fewer, tmp_path / 'stopped')  # a part of the study is finished as well
+
+
+def in_report(folder, html, capsys):
+    """The table of a study stands in the report, on its page, and where it cannot be read."""
+    command = 'python -m applications.'
+    main_report.main(['--results', str(folder.parent), '--html', str(html)])
+    shown = capsys.readouterr().out
+    assert 'study stopped/classes_Digits_MLP' in shown and command in shown
+    assert 'better than random and herding' in shown
+    assert command in html.read_text() and '<pre' in html.read_text()
+    (table,) = folder.glob('*/table.txt')
+    whole = table.read_bytes()
+    table.write_bytes(b'\xff\x1b[31m')
+    main_report.main(['--results', str(folder)])
+    assert 'table.txt cannot be read' in capsys.readouterr().out
+    table.unlink()
+    main_report.main(['--results', str(folder)])
+    assert 'unfinished; the same command' in capsys.readouterr().out
+    table.write_bytes(whole)
 
 
 def test_a_memory_has_flags_of_its_own(tmp_path):
@@ -190,7 +211,7 @@ def test_a_ledger_is_locked_and_checked(tmp_path):
         with Ledger(tmp_path, 'study', {'seed': 1}) as other:
             assert 'one' not in other and other.folder != ledger.folder
     with Ledger(tmp_path, 'study', {'seed': 0}) as ledger:
-        assert ledger.accuracies('one') == [0.5] and ledger.seconds() == 1
+        assert ledger.accuracies('one') == [0.5]
     ledger.path.write_text('{"settings": {}, "networks": {"one": {"accuracies": [2]}}}')
     with pytest.raises(UserError, match='no list of networks'):
         Ledger(tmp_path, 'study', {'seed': 0}).__enter__()

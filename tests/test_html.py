@@ -139,7 +139,7 @@ def test_a_run_that_vanishes_meanwhile_is_named(tmp_path):
     write_run(tmp_path / 'one')
     rows, *others = collect(tmp_path)
     shutil.rmtree(tmp_path / 'one')
-    shown = Page(page(tmp_path, rows, rows, *others))
+    shown = Page(page(tmp_path, rows, rows, *others, {}))
     assert 'No picture: ' in shown.text and not pictures(shown)
 
 

@@ -1,0 +1,27 @@
+"""Studies of applications/: folders of finished networks, and the last table made of each."""
+
+from pathlib import Path
+
+from storage.files import check_file
+from utils import UserError, printable
+
+NETWORKS, TABLE = 'networks.json', 'table.txt'
+
+
+def studies(folder: Path) -> dict[str, list[str]]:
+    """Return {study: lines of its command and table} of the studies in a folder, or one below.
+
+    Of a study without a table, or whose table cannot be read, there is a line that says so.
+    """
+    found = {}
+    for path in sorted([*folder.glob(f'*/{NETWORKS}'), *folder.glob(f'*/*/{NETWORKS}')]):
+        table = path.parent / TABLE
+        try:
+            check_file(table, 'table')
+            lines = table.read_text(encoding='utf-8').splitlines()
+        except (UserError, OSError, ValueError):
+            why = f'{TABLE} cannot be read' if table.exists() else 'unfinished'
+            lines = [f'{why}; the same command continues it']
+        name = path.parent.relative_to(folder)
+        found[printable(name)] = [printable(line) for line in lines]
+    return found
