@@ -11,7 +11,7 @@ continues a study that was stopped; a kill loses one network. What was found: do
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 from applications import classes, tasks
-from applications.curves import BOUND, draw, table, write_csv
+from applications.curves import BOUND, NONE, draw, table, write_csv
 from applications.sets import (
     add_numbers_and_outputs,
     check_names,
@@ -36,7 +36,8 @@ def make_parser() -> Parser:
     group = parser.add_argument_group('the study')
     group.add_argument(
         '--memories', nargs='+', type=word, default=MEMORIES, metavar='NAME',
-        help=f"methods, 'method --flag value', or {BOUND} (default: {' '.join(MEMORIES)})",
+        help=f"methods, 'method --flag value', {BOUND} real images, of --tasks also {NONE} "
+        f'(default: {" ".join(MEMORIES)})',
     )  # fmt: skip
     group.add_argument(
         '--tasks', nargs='+', type=word, metavar='DATASET',
@@ -54,7 +55,7 @@ def make_parser() -> Parser:
 
 def check_flags(args: Arguments) -> Arguments:
     """Return args with what was not typed; raise UserError for flags that cannot work."""
-    check_names('--memories', args.memories, (BOUND,))
+    check_names('--memories', args.memories, (BOUND, NONE) if args.tasks else (BOUND,))
     if args.tasks and (args.steps or 'dataset' in args.typed):
         raise UserError('--tasks names the data sets in turn: leave out --steps and --dataset')
     if args.num_real and not args.tasks:

@@ -15,7 +15,7 @@ from utils import aligned
 
 DISTILLED = ' + distillation'
 REFERENCES = 'random', 'herding'
-BOUND = 'full'
+BOUND, NONE = 'full', 'none'  # all real images of the past, and no image of it
 
 
 def gain(own: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from applications.curves import BOUND, DISTILLED
+from applications.curves import BOUND, DISTILLED, NONE
 from applications.ledger import Ledger
 from applications.sets import (
     check_sizes,
@@ -132,7 +132,7 @@ class Chain:
     def __init__(self, args, tasks: list[Data], ledger: Ledger, order: int, memory: str, runs):
         self.args, self.tasks, self.ledger, self.order = args, tasks, ledger, order
         self.memory, self.runs = memory, runs
-        self.name = BOUND if memory == BOUND else title(memory, runs[0])
+        self.name = title(memory, runs[0]) if runs else memory
 
     def key(self, task: int, distilled: bool) -> str:
         """Return the key of a network; the first one knows neither memory nor distillation."""
@@ -145,7 +145,9 @@ class Chain:
         return self.ledger.folder / f'{shortened(key, MOST - len(".pt"))}.pt'
 
     def before(self, task: int):
-        """Return the memory of the tasks before, None at the first."""
+        """Return the memory of the tasks before, None if there is none."""
+        if self.memory == NONE:
+            return None
         if self.memory == BOUND:
             past = self.tasks[:task]
             sets = [(data.images(torch.arange(len(data.labels_train))), data.labels_train)
@@ -200,7 +202,7 @@ def study(args: Arguments) -> tuple[dict[str, np.ndarray], Ledger]:
         (order, memory): [run_of(args, memory, data.name, args.seed + order) for data in tasks[:-1]]
         for order in range(args.orders)
         for memory in args.memories
-        if memory != BOUND
+        if memory not in (BOUND, NONE)
     }
     everything = [run for parts in runs.values() for run in parts]
     check_taken(args, '--memories', everything)

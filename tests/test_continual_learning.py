@@ -24,7 +24,7 @@ from utils import UserError
 
 SMALL = '--model MLP --ipc 4 --orders 2 --epoch_eval_train 10 --feature_net PCA --seed 1'
 CLASSES = f'{SMALL} --dataset Digits --steps 2 --memories random herding full --epochs_real 8'
-TASKS = '--model MLP --ipc 4 --orders 1 --epochs_real 1 --num_real 300 --memories random full'
+TASKS = '--model MLP --ipc 4 --orders 1 --epochs_real 1 --num_real 300 --memories random none full'
 
 
 def run(line, path, *more):
@@ -149,7 +149,7 @@ def test_tasks_in_turn_continue_from_the_network_before(few_digits, tmp_path, ca
     line = f'{TASKS} --tasks Digits {few_digits} --im_size 8'
     straight = run(line, tmp_path / 'straight')
     # One first network, and a second by each memory with and without distillation.
-    assert len(straight) == 1 + 2 * 2
+    assert len(straight) == 1 + 3 * 2
     assert 'random + distillation' in capsys.readouterr().out
     folder = next((tmp_path / 'straight').glob('tasks_*'))
     path = folder / 'networks.json'
@@ -183,6 +183,7 @@ def test_documented_commands_parse(other):
         ('--dataset Digits --ipc 200 --memories random', '--ipc 200 makes a set of 200 images'),
         ('--dataset Digits --memories random better', '--memories better is no method'),
         ("--dataset Digits --memories 'DC --recipe swift'", "invalid choice: 'swift'"),
+        ('--dataset Digits --memories none', 'none is no method'),
         ("--dataset Digits --memories 'full --ipc 3'", 'full is no method'),
         ("--dataset Digits --memories 'DC --ipc=3'", '--ipc is the same for all sets'),
         ("--dataset Digits --memories 'random --no-zca'", '--zca is the same for all sets'),
