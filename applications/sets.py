@@ -101,7 +101,9 @@ def check_names(flag: str, names: list[str], others: tuple[str, ...]) -> None:
             method, words = spelling_of(name)
         except ValueError:
             raise UserError(f'{flag} {name!r}: these quotes hold no set') from None
-        if name not in others and method not in known:
+        if words and method in others:
+            raise UserError(f'{flag} {name!r}: {method} takes no flags of its own')
+        if method not in {*known, *others}:
             raise UserError(
                 f'{flag} {method} is no method; there are: {", ".join(sorted({*known, *others}))}'
             )
@@ -144,7 +146,12 @@ def run_words(args: Arguments, name: str, dataset: str, seed: int) -> list[str]:
 
 def run_of(args: Arguments, name: str, dataset: str, seed: int) -> Arguments:
     """Return the arguments of the run that makes a set; raise UserError for what cannot work."""
-    return parse_condensing('', run_words(args, name, dataset, seed), SHELF, draw='uniform')
+    try:
+        return parse_condensing('', run_words(args, name, dataset, seed), SHELF, draw='uniform')
+    except UserError as error:
+        if spelling_of(name)[1]:
+            raise UserError(f'{name!r}: {error}') from error
+        raise
 
 
 def title(name: str, run: Arguments) -> str:
