@@ -1,7 +1,7 @@
 """Evaluate synthetic sets, ours or another project's of the same format, or real images.
 
     python main_eval.py --synset results/<run>/res_DC_CIFAR10_ConvNet_1ipc.pt --eval_mode M
-    python main_eval.py --synset results/*/res_*_CIFAR10_*_1ipc.pt --eval_mode M --csv networks.csv
+    python main_eval.py --synset results/*/res_*.pt --eval_mode M --csv networks.csv
     python main_eval.py --synset random --dataset CIFAR10 --ipc 1    # published: 14.4 ± 2.0 %
     python main_eval.py --synset full --dataset CIFAR10 --num_eval 3 # all images, 30 epochs each
 
@@ -34,11 +34,9 @@ from evaluation.sets import (
     Sets,
     assumed_protocol,
     description,
-    is_evaluation,
-    of_the_file,
     read_sets,
-    without_labels,
 )
+from evaluation.sources import grouped
 from experiment.arguments import Arguments, command, parse, run_name
 from experiment.data import load_data
 from experiment.flags import EVERY_RUN, FLAGS
@@ -139,10 +137,8 @@ def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
 def all_prepared(data: Data, args: Arguments, typed: set[str]) -> list[Prepared]:
     """Return what is to be evaluated; raise UserError with the mistakes of all files together."""
     everything, faults = [], []
-    for synset in without_labels(args.synset):
+    for synset in args.synset:
         try:
-            if is_evaluation(synset):
-                continue
             everything.append(prepared(synset, data, args.replaced(csv=None)))
             check_evaluation(everything[-1].pairs, everything[-1].args, data, typed)
         except UserError as error:
@@ -223,15 +219,17 @@ def main(argv=None):
     """Evaluate the sets, and print and write their table."""
     parser = make_parser()
     typed = parser.typed(argv)
-    args = parse(parser, argv + of_the_file(parser.parse_args(argv).synset, typed))
-    args = args.replaced(command=command(argv))
+    args = parse(parser, argv)
     check_flags(args, typed)
-    data = load_data(args)
-    everything = all_prepared(data, args, typed)
-    foreign = [one.line for one in everything if one.line]
+    everything = []
+    for words, synsets in grouped(args.synset, typed).items():
+        own = parse(parser, [*argv, *words]).replaced(command=command(argv), synset=synsets)
+        data = load_data(own)
+        everything += [(one, data) for one in all_prepared(data, own, typed)]
+    foreign = [one.line for one, _ in everything if one.line]
     if foreign:
         print(aligned([RECOGNISED, *foreign]))
-    results = [evaluate_sets(one.pairs, one.args, one.stored, data) for one in everything]
+    results = [evaluate_sets(one.pairs, one.args, one.stored, data) for one, data in everything]
     table = NetworksTable(results)
     if len(results) > 1:
         print(f'\n{table.text()}')

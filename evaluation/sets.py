@@ -11,11 +11,9 @@ import torch
 from dataset.data import Data
 from dataset.names import name_of
 from dataset.readers import DATASETS
-from experiment.flags import FLAGS
-from experiment.layouts import FAR, hard, labels_beside, scale_of
-from experiment.result import REAL, load_result
-from networks import NETWORKS
-from utils import UserError, plural
+from experiment.layouts import FAR, hard, scale_of
+from experiment.result import load_result
+from utils import UserError
 
 # The protocols of methods that augment, as their authors do.
 PROTOCOLS = dict.fromkeys(('DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'CAFE'), 'dsa')
@@ -172,50 +170,3 @@ def description(sets: Sets, protocol: str, why: str) -> tuple[str, ...]:
     shape = 'x'.join(map(str, images.shape[1:]))
     parts = str(sets.path), f'{len(sets.pairs)} x {len(images)} of {shape}', kind
     return *parts, sets.scale, f'{protocol} ({why})'
-
-
-def is_evaluation(synset: str) -> bool:
-    """Tell, and say, whether a file is an evaluation: a copy of another set, to be left out."""
-    if synset in REAL or load_result(Path(synset))['args'].get('made_by') is None:
-        return False
-    print(f'{synset} is the evaluation of another file: left out')
-    return True
-
-
-def without_labels(synsets: list[str]) -> list[str]:
-    """Return the files without those that hold the labels of others among them."""
-    labels = {labels_beside(Path(synset)) for synset in synsets}
-    return [synset for synset in synsets if Path(synset) not in labels]
-
-
-def of_the_file(synsets: list[str], typed: set[str]) -> list[str]:
-    """Return the flags that were not typed and that the first file was made with, as words.
-
-    Says at once which data set is assumed if the file names none; raises UserError if that cannot
-    be it.
-    """
-    files = [synset for synset in without_labels(synsets) if synset not in REAL]
-    result = load_result(Path(files[0])) if files else {'args': {}}
-    args = result['args']
-    made = args.get('made_by') or args
-    words = []
-    for flag in ('dataset', 'model', 'im_size', 'resize', 'zca'):
-        value = made.get(flag)
-        known = flag != 'model' or value in NETWORKS  # one's own has no name that can be typed
-        # Of another project only the name of a data set is sure to mean the same.
-        sure = 'data_hash' in args or (flag == 'dataset' and value in DATASETS)
-        if sure and value not in (None, False) and flag not in typed and known:
-            words += [f'--{flag}'] if value is True else [f'--{flag}', str(value)]
-    if words:
-        print('as the file was made:', *words)
-    if files and '--dataset' not in words and 'dataset' not in typed:
-        assume(files[0], result['data'][0][0].shape[1])
-    return words
-
-
-def assume(path: str, channels: int) -> None:
-    """Say which data set a file that names none is evaluated on, before that is loaded."""
-    assumed, said = FLAGS['dataset'].default, f'{path} does not say what it is of'
-    if channels != len(DATASETS[assumed].mean):
-        raise UserError(f'{said}, and has images of {plural(channels, "channel")}: type --dataset')
-    print(f'{said}: --dataset {assumed} is assumed', flush=True)

@@ -191,13 +191,14 @@ def load_result(path: Path) -> dict:
 def method_of(args: dict) -> str:
     """Return what made a set: a method, `random`, `full`, or the name of the evaluated file."""
     name = args.get('synset') or ''
-    # A file that is called random.pt holds no random images for that.
-    return args.get('method') or (name if Path(name).stem in REAL else Path(name).stem)
+    # A file is told from others, and from the words random and full, by its folder and ending.
+    return args.get('method') or (name if name in REAL else '/'.join(Path(name).parts[-2:]))
 
 
 def label_of(args: dict) -> str:
     """Return what tables and figures call a run, from the arguments in its result file."""
-    args = args.get('made_by') or args  # of a set that was evaluated again: the run that made it
+    made_by = args.get('made_by') or {}  # of a set that was evaluated again: the run that made it
+    args = made_by if made_by.get('method') else args
     draw = args.get('draw')
     name = method_of(args) or 'set'
     label = spelled(REAL.get(name, name), draw)

@@ -24,15 +24,17 @@ class NetworksTable:
         for path in dict.fromkeys(path.resolve() for path in files):
             result = load_result(path)
             args = result['args']
-            made_by = args.get('made_by') or args
+            made_by = args.get('made_by')  # None: the file of a run, not of an evaluation
             name = f'{label_of(args)}, {args.get("ipc") or "?"} per class, {protocol_of(args)}'
-            settings = {key: str(value) for key, value in experiment_of(made_by).items()}
-            key = name, tuple(settings.items())
+            settings = {key: str(value) for key, value in experiment_of(made_by or args).items()}
+            # Of a set of another project only its file tells what it is.
+            foreign = made_by is not None and 'data_hash' not in made_by
+            key = name, tuple(settings.items()), args.get('synset') if foreign else None
             names.setdefault(name, []).append(dict(key[1]))
             row = rows.setdefault(key, {})
             for network, values in result['accs_all_exps'].items():
                 row.setdefault(network, []).extend(values)
-        self.names = [name + differing(dict(settings), names[name]) for name, settings in rows]
+        self.names = [name + differing(dict(settings), names[name]) for name, settings, _ in rows]
         self.networks = list(dict.fromkeys(network for row in rows.values() for network in row))
         cells = [
             [100 * np.array(row.get(network, [])) for network in self.networks]

@@ -146,7 +146,7 @@ def test_documented_commands_parse(script, words, monkeypatch):
         for first in ('collect', 'keep_run'):
             monkeypatch.setattr(module, first, stop)
     else:
-        monkeypatch.setattr('evaluation.sets.load_result', stop)
+        monkeypatch.setattr('evaluation.sources.load_result', stop)
         for first in {'load_result', 'load_data', 'set_up_device'} & vars(module).keys():
             monkeypatch.setattr(module, first, stop)
     with pytest.raises(Parsed):

@@ -1,5 +1,6 @@
 """Any set on any data: scale, classes, protocol and provenance are recognised, or named."""
 
+import csv
 import os
 import re
 
@@ -12,7 +13,8 @@ from PIL import Image
 import main as main_script
 import main_eval
 import main_export
-from evaluation.sets import assumed_protocol, of_the_file, read_sets, scaled
+from evaluation.sets import assumed_protocol, read_sets, scaled
+from evaluation.sources import grouped
 from experiment.layouts import content_hash, hard, scale_of
 from experiment.result import load_result
 from methods.parameterisation import Tiles
@@ -118,18 +120,43 @@ def test_the_protocol_of_foreign_sets(name, made_by, protocol, tmp_path):
 
 def test_what_a_foreign_set_is_of_is_said_at_once(real, tmp_path, capsys):
     save(path := tmp_path / 'x.pt', {'data': [real], 'args': {'dataset': 'MNIST', 'model': 'MLP'}})
-    assert of_the_file([str(path)], set()) == ['--dataset', 'MNIST']
-    assert of_the_file([str(path)], {'dataset'}) == []
+    file = str(path)
+    assert grouped([file], set()) == {('--dataset', 'MNIST'): [file]}
+    assert grouped([file], {'dataset'}) == {(): [file]}
     capsys.readouterr()
     save(path, {'data': [real], 'args': {'dataset': 'no name of a data set'}})
-    assert of_the_file([str(path)], {'dataset'}) == [] and not capsys.readouterr().out
+    assert grouped([file], {'dataset'}) == {(): [file]} and not capsys.readouterr().out
     with pytest.raises(UserError, match='what it is of, and has images of 1 channel: type --dat'):
-        of_the_file([str(path)], set())
+        grouped([file], set())
     save(path, [torch.randn(10, 3, 32, 32), torch.arange(10)])
-    assert of_the_file(['random', str(path)], set()) == []
+    assert grouped(['random', file], set()) == {(): ['random', file]}
     line = f'{path} does not say what it is of: --dataset CIFAR10 is assumed\n'
     assert capsys.readouterr().out == line
-    assert of_the_file(['random'], set()) == [] and not capsys.readouterr().out
+    assert grouped(['random'], set()) == {(): ['random']} and not capsys.readouterr().out
+
+
+def test_sets_of_several_data_sets_are_evaluated_in_one_call(real, tmp_path, capsys):
+    """Foreign sets of one name in two folders keep a row each, beside one of other data."""
+    files, (images, labels) = [], real
+    for number, folder in enumerate('ab', 1):
+        (tmp_path / folder).mkdir()
+        content = {'data': [[number * images, labels]], 'args': {'dataset': 'Digits'}}
+        files.append(str(save(tmp_path / folder / 'set.pt', content)))
+    pixels = np.arange(8 * 36, dtype=np.uint16).reshape(8, 6, 6).astype(np.uint8)
+    own, classes = str(tmp_path / 'own.npz'), np.arange(8) % 2
+    np.savez(own, x_train=pixels, y_train=classes, x_test=pixels, y_test=classes)
+    line = '--model MLP --num_exp 1 --num_eval 1 --epoch_eval_train 2 --save_path'
+    make = f'--method random --dataset {own} --ipc 1 {line} {tmp_path}/r'
+    main_script.main(make.split())
+    files.append(str(next((tmp_path / 'r').glob('*/res_*.pt'))))
+    table = tmp_path / 'table.csv'
+    main_eval.main(['--synset', *files, '--csv', str(table), *f'{line} {tmp_path}/e'.split()])
+    names = [row['set'] for row in csv.DictReader(table.open())]
+    assert [name.partition(',')[0] for name in names] == ['a/set.pt', 'b/set.pt', 'random']
+    capsys.readouterr()
+    assert 'every file is an evaluation' in error_of(
+        main_eval, ['--synset', next((tmp_path / 'e').glob('*set*/res_*.pt'))], capsys
+    )
 
 
 def test_scaled_is_the_inverse_of_viewable(digits):
