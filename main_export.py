@@ -141,7 +141,9 @@ def check_folders(names: list[str]) -> None:
 def make_parser() -> Parser:
     """Return the parser of this script's flags."""
     parser = Parser(__doc__)
-    parser.add_argument('--synset', required=True, type=place, metavar='FILE', help='the set')
+    parser.add_argument(
+        '--synset', required=True, nargs='+', type=place, metavar='FILE', help='the file of the set'
+    )
     parser.add_argument(
         '--out', required=True, type=place, help='folder, or file that ends in .npz or .pt'
     )
@@ -150,6 +152,15 @@ def make_parser() -> Parser:
     parser.add_argument('--im_size', type=positive, metavar='N', help='pixels it was resized to')
     parser.add_argument('--exp', type=natural, default=0, help='which set of it (default: 0)')
     return parser
+
+
+def only(files: list[Path]) -> Path:
+    """Return the one file that is no evaluation of others; raise UserError if there are more."""
+    if len(files) > 1:
+        files = [file for file in files if load_result(file)['args'].get('made_by') is None]
+    if len(files) != 1:
+        raise UserError(f'--synset: a call exports one set, and there are {len(files)}: name one')
+    return files[0]
 
 
 def check_out(out: Path, synset: Path) -> None:
@@ -170,6 +181,7 @@ def check_out(out: Path, synset: Path) -> None:
 def main(argv=None):
     """Write the set in the layout that --out asks for."""
     args = make_parser().parse_args(argv)
+    args.synset = only(args.synset)
     check_out(args.out, args.synset)
     result = load_result(args.synset)
     if args.exp >= len(result['data']):

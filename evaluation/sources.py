@@ -19,11 +19,16 @@ def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], list[s
     with the first file; if that names none either, it is said at once which data are assumed. The
     network is the one of the first file. Evaluations of other files are left out.
 
-    Raises UserError if the assumed data cannot be it, or nothing is left.
+    Raises UserError if the assumed data cannot be it, or nothing is left, or no file can be read;
+    of several it leaves those that cannot to who reads them next.
     """
-    results = {}
+    results, faults = {}, []
     for synset in without_labels(synsets):
-        result = {'args': {}} if synset in REAL else load_result(Path(synset))
+        try:
+            result = {'args': {}} if synset in REAL else load_result(Path(synset))
+        except UserError as error:
+            result = {'args': {}}
+            faults.append(error)
         if result['args'].get('made_by') is not None:
             print(f'{synset} is the evaluation of another file: left out')
         else:
@@ -31,7 +36,9 @@ def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], list[s
     if not results:
         raise UserError('--synset: every file is an evaluation; name the result file of a run')
     lead, model = [], []
-    first = next((synset for synset in results if synset not in REAL), None)
+    first = next((synset for synset, result in results.items() if 'data' in result), None)
+    if faults and not first:
+        raise faults[0]
     if first:
         args = results[first]['args']
         lead, model = words_of(args, OF_THE_DATA, typed), words_of(args, ('model',), typed)

@@ -59,7 +59,10 @@ def _read_archive(path: Path) -> dict:
         next((arrays[name] for name in known if name in arrays), None) for known in (IMAGES, LABELS)
     )
     if images is None or labels is None or images.ndim not in (3, 4):
-        raise UserError(f'{path} is no set: it needs x_train (N, H, W, C) or (N, H, W), y_train')
+        raise UserError(
+            f'{path} is no set: it needs x_train (N, H, W, C) or (N, H, W), y_train '
+            '(or images and labels)'
+        )
     pair = _pair_of(None, [torch.from_numpy(images), torch.from_numpy(labels)])
     return {'data': [[_planar(pair[0]), pair[1]]], 'class_names': names or None}
 
@@ -87,8 +90,11 @@ def _read_pictures(folder: Path) -> dict:
 
 
 def _planar(images: torch.Tensor) -> torch.Tensor:
-    """Return images (N, C, H, W) of (N, H, W) or (N, H, W, C)."""
-    return images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    """Return images (N, C, H, W) of (N, H, W), (N, H, W, C) or images that are so already."""
+    if images.ndim == 3:
+        return images[:, None]
+    planar = images.shape[1] in (1, 3) and images.shape[3] not in (1, 3)
+    return images if planar else images.permute(0, 3, 1, 2).contiguous()
 
 
 def _pairs_of(data) -> list:

@@ -1,6 +1,7 @@
 """The parser of all scripts: help from the table of flags, and errors that are one line."""
 
 import argparse
+import difflib
 
 from experiment.flags import FLAGS, KINDS
 from utils import UserError
@@ -35,7 +36,14 @@ class Parser(argparse.ArgumentParser):
         }
 
     def error(self, message):
-        """Raise UserError in place of argparse's two lines."""
+        """Raise UserError in place of argparse's two lines; name what was meant by a flag."""
+        known = {name.casefold(): name for name in self._option_string_actions}
+        for word in message.split():
+            # --Iteration for --iteration, --num_eval for --num-eval
+            own = word.partition('=')[0].replace('-', '_').replace('__', '--', 1).casefold()
+            close = difflib.get_close_matches(own, known, 1, 0.8) if word.startswith('--') else []
+            if 'unrecognized' in message and close:
+                raise UserError(f'{message}; did you mean {known[close[0]]}?')
         raise UserError(message)
 
 

@@ -24,11 +24,12 @@ def loops_between(ipc: int) -> tuple[int, int]:
 
 def _loops(flags: dict) -> tuple[int, int]:
     if flags['ipc'] not in LOOPS:
-        outer, inner = loops_between(flags['ipc'])
+        auto = dict(zip(('outer_loop', 'inner_loop'), loops_between(flags['ipc']), strict=True))
+        missing = [name for name in auto if flags[name] is DEFAULTS[name]]
         raise UserError(
-            f'ipc {flags["ipc"]} has no preset loops; pass --outer_loop and --inner_loop '
-            f'(auto for both is {outer} and {inner}, from the presets around it), '
-            f'or use one of {", ".join(map(str, LOOPS))}'
+            f'ipc {flags["ipc"]} has no preset loops; '
+            f'pass {" and ".join(f"--{name} auto (that is {auto[name]})" for name in missing)} or '
+            f'numbers, or use ipc {", ".join(map(str, LOOPS))}'
         )
     return LOOPS[flags['ipc']]
 

@@ -198,10 +198,13 @@ def test_scripts_without_methods_fill_the_table_s_defaults():
         ('--eval_mode X', "'X'.*SS"),
         ('--ipc 0', "--ipc: '0' must be an integer at least 1"),
         ('--ipc -3', 'at least 1'),
-        ('--ipc 15', 'no preset loops.*--outer_loop and --inner_loop.*1, 10, 20, 30, 40, 50'),
-        ('--ipc 15 --outer_loop 3', 'no preset loops'),
-        ('--ipc 5', 'ipc 5 has no preset loops.*auto for both is 5 and 23'),
-        ('--ipc 5 --outer_loop auto', 'pass --outer_loop and --inner_loop'),
+        (
+            '--ipc 15',
+            'no preset loops.*--outer_loop auto.* and --inner_loop.*1, 10, 20, 30, 40, 50',
+        ),
+        ('--ipc 15 --outer_loop 3', r'no preset loops; pass --inner_loop auto \(that is 38\) or'),
+        ('--ipc 5', r'pass --outer_loop auto \(that is 5\) and --inner_loop auto \(that is 23\)'),
+        ('--ipc 5 --outer_loop auto', r'; pass --inner_loop auto \(that is 23\) or'),
         ('--method DD --inner_loop auto', '--inner_loop auto: --method DD has no rule for it'),
         ('--method DM --inner_loop auto', '--inner_loop does nothing for --method DM'),
         ('--outer_loop automatic', "'automatic' must be an integer"),
@@ -223,7 +226,9 @@ def test_scripts_without_methods_fill_the_table_s_defaults():
         ('--schedule adaptive', '--schedule adaptive does nothing with --outer_loop 1'),
         ('--ipc 10 --schedule adaptive --inner_loop 3', '--inner_loop 3 does nothing with'),
         ('--draw nearest', "'nearest'.*stratified"),
-        ('--unknown 3', 'unrecognized arguments: --unknown'),
+        ('--unknown 3', 'unrecognized arguments: --unknown 3$'),
+        ('--iteration 3', r'did you mean --Iteration\?'),
+        ('--num-evals=3', r'did you mean --num_eval\?'),
     ],
 )
 def test_mistakes(line, message):

@@ -271,6 +271,23 @@ def test_a_table_replaces_no_set(line, message, real, tmp_path, capsys, monkeypa
     assert message in capsys.readouterr().err and (tmp_path / 'a.pt').read_bytes() == before
 
 
+def test_an_export_is_of_one_set_and_passes_over_its_evaluations(real, tmp_path, capsys):
+    own = save(tmp_path / 'own.pt', {'data': [list(real)], 'args': {}})
+    copy = save(tmp_path / 'copy.pt', {'data': [list(real)], 'args': {'made_by': {}}})
+    out = ['--out', tmp_path / 'out.pt', '--synset']
+    assert 'exports one set, and there are 2' in error_of(main_export, [*out, own, own], capsys)
+    main_export.main([*map(str, [*out, own, copy])])
+    assert torch.equal(torch.load(tmp_path / 'out.pt'), real[0])
+
+
+@pytest.mark.parametrize('shape', [(5, 1, 8, 8), (5, 8, 8, 1), (5, 8, 8)])
+def test_archives_hold_channels_first_or_last(shape, tmp_path):
+    pixels = np.arange(5 * 64, dtype=np.uint16).astype(np.uint8)
+    np.savez(tmp_path / 'a.npz', images=pixels.reshape(shape), labels=np.arange(5))
+    ((images, _),) = load_result(tmp_path / 'a.npz')['data']
+    assert np.array_equal(images.numpy(), pixels.reshape(5, 1, 8, 8))
+
+
 @pytest.mark.parametrize(('synset', 'out'), [('a.pt', 'a.pt'), ('v_labels.pt', 'v_images.pt')])
 def test_an_export_replaces_no_set(synset, out, real, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
