@@ -69,6 +69,9 @@ def _read_archive(path: Path) -> dict:
 
 def _read_pictures(folder: Path) -> dict:
     """Return the set of the pictures folder/<class>/*; what is no picture is left out."""
+    runs = sorted([*folder.glob('res_*.pt'), *folder.glob('*/res_*.pt')])
+    if runs:
+        raise UserError(f'{folder} is a folder of runs; name their files, such as {runs[0]}')
     names = folders_in(folder)
     files = [
         (path, label)

@@ -1,5 +1,7 @@
 """Import this first in a script: from here on Ctrl-C is one line, and standard files are open.
 
+Progress bars that go to a file write a line a minute.
+
 Libraries take seconds to import. Nothing is computed meanwhile, so the process ends at once.
 """
 
@@ -27,6 +29,8 @@ def begin() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    if not os.isatty(2):
+        os.environ.setdefault('TQDM_MININTERVAL', '60')  # tqdm reads it when it is imported
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 

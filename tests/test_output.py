@@ -96,6 +96,12 @@ def test_ctrl_c_while_libraries_are_imported(words):
     assert process.returncode == 130 and error == 'stopped by SIGINT\n'
 
 
+def test_bars_that_go_to_a_file_are_rarely_written():
+    code = 'import sys; sys.modules["__main__"].__file__ = "main.py"; import processes.start; '
+    code += 'from tqdm import tqdm; bar = tqdm(range(9)); print(bar.mininterval)'
+    assert shell(f"PY -c '{code}'")[1] == '60.0\n'
+
+
 @pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 def test_a_signal_outside_of_a_run_is_one_line(name, capsys):
     number = getattr(signal, name)

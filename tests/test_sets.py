@@ -382,6 +382,14 @@ def test_the_faults_of_a_set_are_said_together(real, tmp_path):
             load_result(save(tmp_path / 'a.pt', content))
 
 
+def test_a_folder_of_runs_is_no_set(real, tmp_path):
+    (tmp_path / 'run').mkdir()
+    path = save(tmp_path / 'run' / 'res_x.pt', list(real))
+    for folder in (tmp_path, path.parent):
+        with pytest.raises(UserError, match=f'a folder of runs; name their files, such as {path}'):
+            load_result(folder)
+
+
 def test_all_files_that_cannot_be_evaluated_are_named(real, tmp_path, capsys):
     images, labels = real
     good = save(tmp_path / 'good.pt', [images, labels])
