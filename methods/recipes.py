@@ -42,7 +42,7 @@ _FEW_REAL = {
     'init': 'centres',
     'compile': 'off',
 }
-IDC_FAST = {1: _FEW_REAL | {'Iteration': 8}}
+IDC_FAST = {1: _FEW_REAL | {'Iteration': 7}}
 IDC_TILES = {1: _FEW_REAL | {'Iteration': 40}}
 # At ipc 10 gradient matching needs networks that learn; distribution matching does not.
 DM_TILES = {10: {'factor': 2, 'init': 'mix', 'batch_real': 32, 'Iteration': 150, 'compile': 'off'}}
