@@ -22,7 +22,14 @@ from methods.sampling import DRAWS
 
 ROOT = Path(__file__).parents[1]
 SMALL = '--dataset Digits --model MLP --num_exp 1 --num_eval 2 --epoch_eval_train 30'
-BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+
+
+def blocks_of(page):
+    """Return the Python of a page of Markdown."""
+    return re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+
+
+BLOCKS = blocks_of((ROOT / 'README.md').read_text())
 
 
 def run(script, line, path):
@@ -115,7 +122,11 @@ def test_a_set_is_used_as_the_readme_says(tmp_path, digits):
     pixels = digits.pixels_test.float() / 255
     names = {'path': next((tmp_path / 'r').glob('*/res_*.pt')), 'net': net, 'pixels': pixels}
     exec(compile(text, 'README.md', 'exec'), names)
-    assert (names['classes'] == digits.labels_test).float().mean() > 0.9
+    accuracy = (names['classes'] == digits.labels_test).float().mean()
+    page = (ROOT / 'docs' / 'use_a_set.md').read_text()
+    (text,) = (block for block in blocks_of(page) if 'load_dataset' in block)
+    exec(compile(text, 'use_a_set.md', 'exec'), names)
+    assert names['accuracy'] == accuracy > 0.9
 
 
 @pytest.mark.parametrize('name', ['README.md', 'README.ko.md', 'runs/README.md', 'docs'])
