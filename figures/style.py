@@ -26,11 +26,13 @@ FIXED = dict(zip(('DC', 'BS', 'DSA', 'BS-DSA', 'BS stratified'), OKABE_ITO, stri
 def colors_of(labels: list[str]) -> dict[str, str]:
     """Return a colour for each label.
 
-    A method has the same one in every figure. Labels that end in a number (k 5, k 10) go from light
-    to dark. Any other label has the next free one.
+    A method has the same one in every figure. Labels that differ by a number at the end (k 5, k 10)
+    go from light to dark. Any other label has the next free one.
     """
     taken = {label: FIXED[label] for label in labels if label in FIXED}
-    scale = [label for label in labels if label not in taken and label[-1:].isdigit()]
+    heads = {label: label.rstrip('0123456789') for label in labels if label[-1:].isdigit()}
+    same = Counter(heads.values())
+    scale = [label for label in heads if label not in taken and same[heads[label]] > 1]
     shades = plt.cm.YlOrRd(np.linspace(0.35, 1, len(scale)))
     taken |= {label: to_hex(shade) for label, shade in zip(scale, shades, strict=True)}
     free = [color for color in OKABE_ITO if color not in taken.values()]
@@ -48,8 +50,8 @@ def dashes_of(colors: dict[str, str]) -> dict[str, str]:
 
 
 def add_legend(axis, labels) -> None:
-    """Name the lines of an axis: within it, or below if they are many."""
-    if len(labels) <= 7:
+    """Name the lines of an axis: within it, or below if they are many or their names long."""
+    if len(labels) <= 7 and max(map(len, labels)) < 30:
         axis.legend(frameon=False)
         return
     figure = axis.figure
