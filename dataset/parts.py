@@ -68,7 +68,7 @@ def held_out(name: str, labels: np.ndarray, keys: list[str]) -> np.ndarray:
     if single:
         raise UserError(
             f'{name}: {single} of {len(classes)} classes have a single image, and there is no test '
-            'part; add images, or a test part'
+            'part; add images, or a test part (a condensed set is for main_eval.py --synset)'
         )
     order = np.array([hashlib.blake2b(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
                       for key in keys])  # fmt: skip
