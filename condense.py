@@ -177,7 +177,7 @@ def condense_one(
             # Log what a whole iteration says of itself.
             if log is not None:
                 if 'loss' in log:
-                    bar.set_postfix(loss=f'{log["loss"]:.4f}')
+                    bar.set_postfix(loss=f'{log["loss"]:.4f}', refresh=False)
                 bar.update()
                 record = {'exp': progress.exp, 'iteration': progress.iteration + 1}
                 record |= {'seconds': progress.seconds, 'peak_memory_mib': peak_memory(data.device)}

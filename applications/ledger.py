@@ -78,7 +78,7 @@ class Ledger:
         line = shlex.join(['python', '-m', f'applications.{name}', *map(str, argv)])
         minutes = sum(network['seconds'] for network in self.networks.values()) / 60
         print(f'\n{table}\n{self.path}: {minutes:.1f} minutes of networks')
-        write_atomic(self.folder / TABLE, f'{line}\n{table}\n'.encode())
+        write_atomic(self.folder / TABLE, f'{line}\n{table}\n'.encode('utf-8', 'backslashreplace'))
 
     def __contains__(self, key: str) -> bool:
         return key in self.networks

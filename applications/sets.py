@@ -39,7 +39,7 @@ OF_THE_STUDY = {*READING, 'dataset', 'num_eval', 'protocol', 'seed', 'ipc', 'sav
 LEFT_OUT = {'method', 'recipe', 'draw', 'eval_mode', 'num_exp', 'eval_every', 'zca', 'data_device'}
 LEFT_OUT |= {'tensorboard'}
 PLACES = {'data_path', 'save_path', 'cluster_path', 'device'}
-OF_ONE_SET = {'recipe', 'draw'}  # of these, what a set may have as its own
+OF_ONE_SET = {'recipe'}  # of these, what a set may have as its own
 EVALUATION = {'num_exp', 'num_eval', 'eval_every', 'epoch_eval_train'}
 
 

@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
             # --Iteration for --iteration, --num_eval for --num-eval
             own = word.partition('=')[0].replace('-', '_').replace('__', '--', 1).casefold()
             close = difflib.get_close_matches(own, known, 1, 0.8) if word.startswith('--') else []
-            if 'unrecognized' in message and close:
+            if message.startswith('unrecognized') and close:
                 raise UserError(f'{message}; did you mean {known[close[0]]}?')
         raise UserError(message)
 

@@ -11,7 +11,7 @@ PLAIN = {name: None for name in flags_of_kinds('clusters') if FLAGS[name].column
 PLAIN |= {'draw': 'uniform', 'other': '', 'factor': 1}
 
 METHODS_TABLE, LEVELS = 'Table 1: methods', 'Gradient reduction and levels (DC, 200 iterations)'
-TIME = 'Time to accuracy (DC, all classes at once, 16 images a class and step)'
+TIME = 'Time to accuracy (16 images a class and step; DC: all classes at once)'
 SMALL = 'Draws of 16 images (DC, all classes at once, 60 iterations, clusters by PCA)'
 TILED = 'IDC on 2 x 2 tiles (protocol idc, 10 steps a network)'
 DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}
@@ -24,6 +24,8 @@ TOGETHER = DC | {'other': 'batch_real=16 level=inter'}
 TILES = DC | {'Iteration': 160, 'factor': 2, 'other': 'batch_real=16 init=centres level=inter'}
 IDC = {'method': 'IDC', 'protocol': 'idc', 'factor': 2}
 IDC |= {'other': 'lr_img=0.005 n_data=500 outer_loop=10'}
+FEW_REAL = IDC | {'protocol': 'dc'}
+FEW_REAL |= {'other': 'batch_real=16 init=centres lr_img=0.005 n_data=128 outer_loop=10'}
 NAMED = {'draw': 'stratified', 'norm': False}  # clusters by features of a name
 NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
@@ -67,6 +69,8 @@ TABLES = {
         'K-Means centres on 2 x 2 tiles, no step': TILES | {'Iteration': 0},
         '40 iterations on 2 x 2 tiles (--recipe fast)': TILES | {'Iteration': 40},
         '160 iterations on 2 x 2 tiles (--recipe tiles)': TILES,
+        'IDC, 7 networks x 10 steps (--recipe fast)': FEW_REAL | {'Iteration': 7},
+        'IDC, 40 networks x 10 steps (--recipe tiles)': FEW_REAL | {'Iteration': 40},
     },
     TILED: {f'{number} networks': IDC | {'Iteration': number} for number in (10, 40)},
     SMALL: {

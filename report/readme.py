@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiment.result import accuracy_text
-from report.cells import IPCS, METHODS_TABLE, PLAIN, STUDY, TABLES, TILED, TIME
+from report.cells import IPCS, METHODS_TABLE, PLAIN, STUDY, TABLES, TIME
 from report.markup import Markdown, lines_of
 from report.pooling import matching, pooled
 from report.summary import Row
@@ -32,8 +32,8 @@ FIRST = (
     Line('DSA', METHODS_TABLE, 'DSA'),
     Line('K-Means centres, no step', TIME, 'K-Means centres on 2 x 2 tiles, no step'),
     Line('DC, `--recipe fast`', TIME, '40 iterations on 2 x 2 tiles (--recipe fast)'),
-    Line('DC, `--recipe tiles`', TIME, '160 iterations on 2 x 2 tiles (--recipe tiles)'),
-    Line('IDC, 400 steps', TILED, '40 networks'),
+    Line('IDC, `--recipe fast`', TIME, 'IDC, 7 networks x 10 steps (--recipe fast)'),
+    Line('IDC, `--recipe tiles`', TIME, 'IDC, 40 networks x 10 steps (--recipe tiles)'),
     Line('random images', METHODS_TABLE, 'random real images', 10),
     Line('DM, 1000 iterations', DISTRIBUTION, 'DM (1000 iterations)', 10),
 )
