@@ -143,7 +143,7 @@ def test_settings_have_columns_or_are_named():
     assert settings['dataset'] == 'flowers' and settings['num_cluster'] is None
     # Evaluation makes no other experiment, and what has a column is not named a second time.
     assert other_settings(args) == 'lr_img=0.5 reduce=mask'
-    assert settings_of({'synset': 'x/set.pt', 'dataset': 'Digits'})['method'] == 'set'
+    assert settings_of({'synset': 'x/set.pt', 'dataset': 'Digits'})['method'] == 'x/set.pt'
 
 
 def test_the_summary_keeps_rows_of_runs_that_are_gone(tmp_path, capsys):
