@@ -55,7 +55,7 @@ def verdict(curves: dict[str, np.ndarray]) -> str:
     better = [
         row
         for row in curves
-        if not row.startswith((*REFERENCES, BOUND))
+        if row.removesuffix(DISTILLED) not in (*REFERENCES, BOUND)
         and all(gain_text(curves, row, reference).endswith('*') for reference in REFERENCES)
     ]
     return f'better than random and herding: {", ".join(better) or "none"}'
