@@ -70,8 +70,9 @@ class Prepared(NamedTuple):
     line: tuple[str, ...] = ()
 
 
-def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
+def stored_sets(synset: str, data: Data, args: Arguments) -> Prepared:
     """Load the sets of a file, and decide from it how they are evaluated."""
+    path = Path(synset)
     sets = read_sets(path, data, args.num_exp)
     if args.factor > 1:
         decode(sets, data, args.factor)
@@ -97,7 +98,7 @@ def stored_sets(path: Path, data: Data, args: Arguments) -> Prepared:
         ),
         num_exp=len(sets.pairs),
         made_by=made_by,
-        synset=str(path),
+        synset=synset,  # as typed: ./full is a file
     )
     line = () if 'data_hash' in made_by else description(sets, protocol, why)
     return Prepared(sets.pairs, args, sets.stored, line)
@@ -124,7 +125,7 @@ def decode(sets: Sets, data: Data, factor: int) -> None:
 def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
     """Return the sets of a file, or of real images, and how they are evaluated."""
     if synset not in REAL:
-        return stored_sets(Path(synset), data, args)
+        return stored_sets(synset, data, args)
     args = args.replaced(
         protocol=args.protocol or 'dc', dsa_strategy=strategy_of(vars(args)), synset=synset
     )
@@ -134,15 +135,21 @@ def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
     return Prepared(random_sets(data, args), args)
 
 
-def all_prepared(data: Data, args: Arguments, typed: set[str]) -> list[Prepared]:
-    """Return what is to be evaluated; raise UserError with the mistakes of all files together."""
+def all_prepared(groups: list[Arguments], typed: set[str]) -> list[tuple[Prepared, Data]]:
+    """Return what is to be evaluated, and on which data; groups: the arguments for each data set.
+
+    Raises UserError with the mistakes of all files together.
+    """
     everything, faults = [], []
-    for synset in args.synset:
-        try:
-            everything.append(prepared(synset, data, args.replaced(csv=None)))
-            check_evaluation(everything[-1].pairs, everything[-1].args, data, typed)
-        except UserError as error:
-            faults.append(error)
+    for args in groups:
+        data = load_data(args)
+        for synset in args.synset:
+            try:
+                one = prepared(synset, data, args.replaced(csv=None))
+                check_evaluation(one.pairs, one.args, data, typed)
+                everything.append((one, data))
+            except UserError as error:
+                faults.append(error)
     if len(faults) == 1:
         raise faults[0]
     refuse('--synset', list(map(str, faults)))
@@ -221,11 +228,11 @@ def main(argv=None):
     typed = parser.typed(argv)
     args = parse(parser, argv)
     check_flags(args, typed)
-    everything = []
-    for words, synsets in grouped(args.synset, typed).items():
-        own = parse(parser, [*argv, *words]).replaced(command=command(argv), synset=synsets)
-        data = load_data(own)
-        everything += [(one, data) for one in all_prepared(data, own, typed)]
+    groups = [
+        parse(parser, [*argv, *words]).replaced(command=command(argv), synset=synsets)
+        for words, synsets in grouped(args.synset, typed).items()
+    ]
+    everything = all_prepared(groups, typed)
     foreign = [one.line for one, _ in everything if one.line]
     if foreign:
         print(aligned([RECOGNISED, *foreign]))

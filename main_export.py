@@ -20,7 +20,7 @@ from dataset.data import load_dataset
 from dataset.pictures import png_bytes
 from dataset.readers import DATASETS
 from evaluation.protocol import protocol_of
-from experiment.layouts import hard, labels_beside, scale_of
+from experiment.layouts import hard, labels_beside, scale_of, without_labels
 from experiment.parser import Parser
 from experiment.result import load_result
 from experiment.values import natural, place, positive
@@ -156,10 +156,14 @@ def make_parser() -> Parser:
 
 def only(files: list[Path]) -> Path:
     """Return the one file that is no evaluation of others; raise UserError if there are more."""
+    files = without_labels(files)
     if len(files) > 1:
         files = [file for file in files if load_result(file)['args'].get('made_by') is None]
     if len(files) != 1:
-        raise UserError(f'--synset: a call exports one set, and there are {len(files)}: name one')
+        raise UserError(
+            f'--synset: a call exports one set, and there are {len(files)}, evaluations apart; '
+            'name one'
+        )
     return files[0]
 
 

@@ -189,7 +189,7 @@ def report(args, readmes: dict[Path, str]) -> None:
         write_atomic(path, text.encode('utf-8', 'backslashreplace'))
         print(path)
     # Who only looks at runs leaves their folder as it is.
-    if not args.html or args.out or readmes:
+    if everything and (not args.html or args.out or readmes):
         write_summary(folder / 'summary.csv', own)
         if everything is not own:
             write_summary(RECORD, everything)

@@ -13,6 +13,7 @@ import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 import multiprocessing
 import os
+import shlex
 from pathlib import Path
 
 import torch
@@ -109,7 +110,7 @@ def read_proxies(args: Arguments, data: Data) -> dict[str, tuple]:
     check_sizes(args, data, list(runs.values()))
     for name, run in runs.items():
         if hasattr(METHODS[run.method], 'step') and not file_of(run, data).exists():
-            words = ' '.join(run_words(args, name, args.dataset, args.seed))
+            words = shlex.join(run_words(args, name, args.dataset, args.seed))
             raise UserError(f'--proxies {name} is missing; make it: python main.py {words}')
     found = {}
     for name in names:
@@ -195,12 +196,12 @@ def main(argv=None):
     """Run the study; print its table, write its CSV and its figure."""
     args = check_flags(study_arguments(make_parser(), argv, **DEFAULTS))
     ranking, ledger = study(args)
-    ledger.show(ranking.text(), argv)
     if args.csv:
         ranking.write_csv(args.csv)
         print(args.csv)
     if args.out:
         ranking.draw(args.out)
+    ledger.show(ranking.text(), argv)
 
 
 if __name__ == '__main__':

@@ -79,12 +79,12 @@ def main(argv=None):
         data = load_data(args)
         curves, ledger = classes.study(args, data)
         result = curves, classes.seen(args, data), 'classes'
-    ledger.show(table(*result), argv)
     if args.csv:
         write_csv(args.csv, *result)
         print(args.csv)
     if args.out:
         draw(*result, args.out)
+    ledger.show(table(*result), argv)
 
 
 if __name__ == '__main__':

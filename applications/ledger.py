@@ -68,6 +68,7 @@ class Ledger:
         """Write down a finished network."""
         if not os.path.exists(self.folder):
             raise UserError(f'{self.folder} was moved or removed while this study wrote to it')
+        (self.folder / TABLE).unlink(missing_ok=True)  # it is of fewer networks
         self.networks[key] = {'accuracies': accuracies, 'seconds': seconds}
         content = {'settings': self.settings, 'networks': self.networks}
         write_atomic(self.path, json.dumps(content, indent=1).encode())

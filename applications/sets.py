@@ -39,7 +39,6 @@ OF_THE_STUDY = {*READING, 'dataset', 'num_eval', 'protocol', 'seed', 'ipc', 'sav
 LEFT_OUT = {'method', 'recipe', 'draw', 'eval_mode', 'num_exp', 'eval_every', 'zca', 'data_device'}
 LEFT_OUT |= {'tensorboard'}
 PLACES = {'data_path', 'save_path', 'cluster_path', 'device'}
-OF_ONE_SET = {'recipe'}  # of these, what a set may have as its own
 EVALUATION = {'num_exp', 'num_eval', 'eval_every', 'epoch_eval_train'}
 
 
@@ -95,7 +94,7 @@ def spelling_of(name: str) -> tuple[str, list[str]]:
 
 def check_names(flag: str, names: list[str], others: tuple[str, ...]) -> None:
     """Raise UserError unless every name is a set that can be made, or one of the others."""
-    known, fixed = spellings(SHELF).keys(), {*STUDY, *PLACES, *LEFT_OUT} - OF_ONE_SET
+    known, fixed = spellings(SHELF).keys(), {*STUDY, *PLACES, *LEFT_OUT, 'h', 'help'} - {'recipe'}
     for name in names:
         try:
             method, words = spelling_of(name)
@@ -108,9 +107,9 @@ def check_names(flag: str, names: list[str], others: tuple[str, ...]) -> None:
                 f'{flag} {method} is no method; there are: {", ".join(sorted({*known, *others}))}'
             )
         for word in words:
-            own = word.partition('=')[0].removeprefix('--').removeprefix('no-')
-            if word.startswith('--') and own in fixed:
-                raise UserError(f'{flag} {name!r}: --{own} is the same for all sets, or not taken')
+            own = word.partition('=')[0].lstrip('-').removeprefix('no-')
+            if word.startswith('-') and own in fixed:
+                raise UserError(f'{flag} {name!r}: {word} is the same for all sets, or not taken')
     if len({*names}) < len(names):
         raise UserError(f'{flag}: a name is there twice; leave one out')
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dataset.readers import DATASETS
 from experiment.flags import FLAGS
-from experiment.layouts import labels_beside
+from experiment.layouts import content_hash, without_labels
 from experiment.result import REAL, load_result
 from networks import NETWORKS
 from utils import UserError, plural
@@ -17,40 +17,52 @@ def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], list[s
 
     The words are flags that a file was made with and that were not typed. What names no data goes
     with the first file; if that names none either, it is said at once which data are assumed. The
-    network is the one of the first file. Evaluations of other files are left out.
+    network is the one of the first file. Evaluations of other files, and copies, are left out.
 
     Raises UserError if the assumed data cannot be it, or nothing is left, or no file can be read;
     of several it leaves those that cannot to who reads them next.
     """
-    results, faults = {}, []
+    found, copies, faults = {}, {}, []
     for synset in without_labels(synsets):
+        args, channels = {}, None
         try:
-            result = {'args': {}} if synset in REAL else load_result(Path(synset))
+            if synset not in REAL:
+                result = load_result(Path(synset))
+                args, channels = result['args'], result['data'][0][0].shape[1]
+                copied = copies.setdefault(content_hash(Path(synset)), synset)
+                if copied != synset:
+                    print(f'{synset} is a copy of {copied}: left out')
+                    continue
         except UserError as error:
-            result = {'args': {}}
             faults.append(error)
-        if result['args'].get('made_by') is not None:
+        if args.get('made_by') is not None:
             print(f'{synset} is the evaluation of another file: left out')
         else:
-            results[synset] = result
-    if not results:
+            found[synset] = args, channels
+    if not found:
         raise UserError('--synset: every file is an evaluation; name the result file of a run')
     lead, model = [], []
-    first = next((synset for synset, result in results.items() if 'data' in result), None)
+    first = next((synset for synset, (_, channels) in found.items() if channels), None)
     if faults and not first:
         raise faults[0]
     if first:
-        args = results[first]['args']
+        args, channels = found[first]
         lead, model = words_of(args, OF_THE_DATA, typed), words_of(args, ('model',), typed)
         if 'dataset' not in typed and '--dataset' not in lead:
-            assume(first, results[first]['data'][0][0].shape[1])
+            assume(first, channels)
     groups = {}
-    for synset, result in results.items():
-        words = words_of(result['args'], OF_THE_DATA, typed) or lead
+    for synset, (args, _) in found.items():
+        words = words_of(args, OF_THE_DATA, typed) if names_data(args) else lead
         groups.setdefault((*words, *model), []).append(synset)
     for words in filter(None, groups):
         print('as the file was made:', *words)
     return groups
+
+
+def names_data(args: dict) -> bool:
+    """Tell whether a file names its data, and means the same as here."""
+    # Of another project only the name of a known data set is sure to mean the same.
+    return 'data_hash' in args or args.get('dataset') in DATASETS
 
 
 def words_of(args: dict, flags: tuple[str, ...], typed: set[str]) -> list[str]:
@@ -59,17 +71,10 @@ def words_of(args: dict, flags: tuple[str, ...], typed: set[str]) -> list[str]:
     for flag in flags:
         value = args.get(flag)
         known = flag != 'model' or value in NETWORKS  # one's own has no name that can be typed
-        # Of another project only the name of a data set is sure to mean the same.
-        sure = 'data_hash' in args or (flag == 'dataset' and value in DATASETS)
+        sure = 'data_hash' in args or (flag == 'dataset' and names_data(args))
         if sure and value not in (None, False) and flag not in typed and known:
             words += [f'--{flag}'] if value is True else [f'--{flag}', str(value)]
     return words
-
-
-def without_labels(synsets: list[str]) -> list[str]:
-    """Return the files without those that hold the labels of others among them."""
-    labels = {labels_beside(Path(synset)) for synset in synsets}
-    return [synset for synset in synsets if Path(synset) not in labels]
 
 
 def assume(path: str, channels: int) -> None:

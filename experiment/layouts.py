@@ -177,6 +177,12 @@ def labels_beside(path: Path) -> Path:
     return path.with_name(f'{path.stem}_labels{path.suffix}')
 
 
+def without_labels(files: list) -> list:
+    """Return the files, paths or words, without those that hold the labels of others among them."""
+    labels = {labels_beside(Path(file)) for file in files}
+    return [file for file in files if Path(file) not in labels]
+
+
 def content_hash(path: Path) -> str:
     """Return a hash of all files that a set is in, and of what they are called in a folder."""
     if path.is_dir():

@@ -38,13 +38,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """Raise UserError in place of argparse's two lines; name what was meant by a flag."""
         known = {name.casefold(): name for name in self._option_string_actions}
-        for word in message.split():
-            # --Iteration for --iteration, --num_eval for --num-eval
-            own = word.partition('=')[0].replace('-', '_').replace('__', '--', 1).casefold()
-            close = difflib.get_close_matches(own, known, 1, 0.8) if word.startswith('--') else []
-            if message.startswith('unrecognized') and close:
-                raise UserError(f'{message}; did you mean {known[close[0]]}?')
-        raise UserError(message)
+        flags = message.split() if message.startswith('unrecognized') else []
+        meant = []
+        for word in (word for word in flags if word.startswith('--')):
+            # --iteration is --Iteration, and --num-eval is --num_eval
+            own = '--' + word[2:].partition('=')[0].replace('-', '_').casefold()
+            meant += [known[name] for name in difflib.get_close_matches(own, known, 1, 0.8)]
+        raise UserError(f'{message}; did you mean {", ".join(meant)}?' if meant else message)
 
 
 def default_text(value) -> str:

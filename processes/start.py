@@ -1,6 +1,6 @@
 """Import this first in a script: from here on Ctrl-C is one line, and standard files are open.
 
-Progress bars that go to a file write a line a minute.
+Progress bars that go to a file are written once a minute.
 
 Libraries take seconds to import. Nothing is computed meanwhile, so the process ends at once.
 """

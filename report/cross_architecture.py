@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.names import name_of
 from evaluation.protocol import protocol_of
 from experiment.result import accuracy_text, differing, experiment_of, label_of, load_result
 from report.markup import csv_of
@@ -27,7 +28,7 @@ class NetworksTable:
             made_by = args.get('made_by')  # None: the file of a run, not of an evaluation
             name = f'{label_of(args)}, {args.get("ipc") or "?"} per class, {protocol_of(args)}'
             settings = {key: str(value) for key, value in experiment_of(made_by or args).items()}
-            settings['dataset'] = Path(str(args.get('dataset'))).stem
+            settings['dataset'] = name_of(args['dataset']) if 'dataset' in args else '?'
             # Of a set of another project only its file tells what it is.
             foreign = made_by is not None and 'data_hash' not in made_by
             key = name, tuple(settings.items()), args.get('synset') if foreign else None

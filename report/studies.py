@@ -6,6 +6,7 @@ from storage.files import check_file
 from utils import UserError, printable
 
 NETWORKS, TABLE = 'networks.json', 'table.txt'
+MOST = 2**20  # bytes of a table: a longer file is none
 
 
 def studies(folder: Path) -> dict[str, list[str]]:
@@ -14,10 +15,13 @@ def studies(folder: Path) -> dict[str, list[str]]:
     Of a study without a table, or whose table cannot be read, there is a line that says so.
     """
     found = {}
-    for path in sorted([*folder.glob(f'*/{NETWORKS}'), *folder.glob(f'*/*/{NETWORKS}')]):
+    paths = sorted([*folder.glob(f'*/{NETWORKS}'), *folder.glob(f'*/*/{NETWORKS}')])
+    for path in filter(Path.is_file, paths):
         table = path.parent / TABLE
         try:
             check_file(table, 'table')
+            if table.stat().st_size > MOST:
+                raise ValueError
             lines = table.read_text(encoding='utf-8').splitlines()
         except (UserError, OSError, ValueError):
             why = f'{TABLE} cannot be read' if table.exists() else 'unfinished'

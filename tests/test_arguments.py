@@ -229,6 +229,8 @@ def test_scripts_without_methods_fill_the_table_s_defaults():
         ('--unknown 3', 'unrecognized arguments: --unknown 3$'),
         ('--iteration 3', r'did you mean --Iteration\?'),
         ('--num-evals=3', r'did you mean --num_eval\?'),
+        ('--iteration 3 --num-eval 3', r'did you mean --Iteration, --num_eval\?'),
+        ('--ipc unrecognized', 'at least 1$|at most [0-9]+$'),
     ],
 )
 def test_mistakes(line, message):

@@ -126,6 +126,9 @@ def in_report(folder, html, capsys):
     table.unlink()
     main_report.main(['--results', str(folder)])
     assert 'unfinished; the same command' in capsys.readouterr().out
+    table.write_bytes(whole + b' ' * 2**20)
+    main_report.main(['--results', str(folder)])
+    assert 'table.txt cannot be read' in capsys.readouterr().out
     table.write_bytes(whole)
 
 
@@ -185,8 +188,10 @@ def test_documented_commands_parse(other):
         ("--dataset Digits --memories 'DC --recipe swift'", "invalid choice: 'swift'"),
         ('--dataset Digits --memories none', 'none is no method'),
         ("--dataset Digits --memories 'full --ipc 3'", 'full takes no flags'),
-        ("--dataset Digits --memories 'DC --ipc=3'", '--ipc is the same for all sets'),
-        ("--dataset Digits --memories 'random --no-zca'", '--zca is the same for all sets'),
+        ("--dataset Digits --memories 'DC --ipc=3'", '--ipc=3 is the same for all sets'),
+        ("--dataset Digits --memories 'DC --draw cluster'", '--draw is the same for all sets'),
+        ("--dataset Digits --memories 'DC -h'", '-h is the same for all sets, or not taken'),
+        ("--dataset Digits --memories 'random --no-zca'", '--no-zca is the same for all sets'),
         (
             "--dataset Digits --memories 'random --Iteration 3'",
             "'random --Iteration 3': --Iteration does",
@@ -209,7 +214,10 @@ def test_a_mistake_is_one_line_before_anything_is_trained(line, message, tmp_pat
 
 def test_a_ledger_is_locked_and_checked(tmp_path):
     with Ledger(tmp_path, 'study', {'seed': 0}) as ledger:
+        table = ledger.folder / 'table.txt'
+        table.write_text('of fewer networks')
         ledger.add('one', [0.5], 1.0)
+        assert not table.exists()
         with pytest.raises(UserError, match='another process'):
             Ledger(tmp_path, 'study', {'seed': 0}).__enter__()
         with Ledger(tmp_path, 'study', {'seed': 1}) as other:

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -143,20 +144,48 @@ def test_sets_of_several_data_sets_are_evaluated_in_one_call(real, tmp_path, cap
         content = {'data': [[number * images, labels]], 'args': {'dataset': 'Digits'}}
         files.append(str(save(tmp_path / folder / 'set.pt', content)))
     pixels = np.arange(8 * 36, dtype=np.uint16).reshape(8, 6, 6).astype(np.uint8)
-    own, classes = str(tmp_path / 'own.npz'), np.arange(8) % 2
-    np.savez(own, x_train=pixels, y_train=classes, x_test=pixels, y_test=classes)
+    classes = np.arange(8) % 2
     line = '--model MLP --num_exp 1 --num_eval 1 --epoch_eval_train 2 --save_path'
-    make = f'--method random --dataset {own} --ipc 1 {line} {tmp_path}/r'
-    main_script.main(make.split())
-    files.append(str(next((tmp_path / 'r').glob('*/res_*.pt'))))
+    for name in ('one', 'two'):
+        own = tmp_path / f'{name}.npz'
+        np.savez(own, x_train=pixels, y_train=classes, x_test=pixels, y_test=classes)
+        make = f'--method random --dataset {own} --ipc 1 {line} {tmp_path}/r'
+        main_script.main(make.split())
+        files.append(str(next((tmp_path / 'r').glob(f'*_{name}_*/res_*.pt'))))
+    shutil.copy(files[0], tmp_path / 'copy.pt')
+    files.append(str(tmp_path / 'copy.pt'))
     table = tmp_path / 'table.csv'
     main_eval.main(['--synset', *files, '--csv', str(table), *f'{line} {tmp_path}/e'.split()])
-    names = [row['set'] for row in csv.DictReader(table.open())]
-    assert [name.partition(',')[0] for name in names] == ['a/set.pt', 'b/set.pt', 'random']
-    capsys.readouterr()
+    rows = list(csv.DictReader(table.open()))
+    names = [row['set'].partition(',')[0] for row in rows]
+    assert names == ['a/set.pt', 'b/set.pt', 'random', 'random']
+    assert [row['num_networks'] for row in rows] == ['1'] * 4
+    assert [row['set'].partition('dataset ')[2] for row in rows[2:]] == ['one', 'two']
+    assert 'copy.pt is a copy of' in capsys.readouterr().out
+    nan = [save(tmp_path / f'nan{n}.pt', [images * np.nan, labels + 0 * n]) for n in (1, 2)]
+    error = error_of(main_eval, ['--synset', files[2], *nan, files[3]], capsys)
+    assert '2 faults' in error and 'nan1.pt' in error and 'nan2.pt' in error
     assert 'every file is an evaluation' in error_of(
         main_eval, ['--synset', next((tmp_path / 'e').glob('*set*/res_*.pt'))], capsys
     )
+
+
+def test_a_typed_data_set_leaves_each_file_its_size(real, tmp_path, capsys):
+    own = {'data_hash': 'x', 'dataset': 'Digits'}
+    content = {'large': own | {'im_size': 16}, 'plain': own}
+    large, plain = (str(tmp_path / f'{name}.pt') for name in content)
+    for name, args in content.items():
+        save(tmp_path / f'{name}.pt', {'data': [list(real)], 'args': args | {'n': name}})
+    groups = grouped([large, plain], {'dataset'})
+    assert groups == {('--im_size', '16'): [large], (): [plain]}
+
+
+def test_a_file_that_is_called_full_is_a_file(real, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 'full', list(real))
+    main_eval.main(f'{EVALUATE} --synset ./full --num_exp 1'.split())
+    (path,) = (tmp_path / 'results').glob('*/res_*.pt')
+    assert torch.equal(load_result(path)['data'][0][0], real[0])
 
 
 def test_scaled_is_the_inverse_of_viewable(digits):
