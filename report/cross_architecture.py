@@ -28,7 +28,7 @@ class NetworksTable:
             made_by = args.get('made_by')  # None: the file of a run, not of an evaluation
             name = f'{label_of(args)}, {args.get("ipc") or "?"} per class, {protocol_of(args)}'
             settings = {key: str(value) for key, value in experiment_of(made_by or args).items()}
-            settings['dataset'] = name_of(args['dataset']) if 'dataset' in args else '?'
+            settings['dataset'] = name_of(args.get('dataset') or '?')
             # Of a set of another project only its file tells what it is.
             foreign = made_by is not None and 'data_hash' not in made_by
             key = name, tuple(settings.items()), args.get('synset') if foreign else None

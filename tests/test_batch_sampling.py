@@ -89,7 +89,7 @@ def test_picture_of_the_method(words, tmp_path, capsys):
         ({'method': 'DC', 'draw': 'cluster', 'mix': 300}, 'BS mix 300'),
         ({'method': 'DC', 'draw': 'uniform', 'level': 'inter', 'reduce': 'mask'}, 'DC mask inter'),
         ({'synset': 'x/set.pt', 'made_by': {'method': 'DM', 'draw': 'cluster'}}, 'BS-DM'),
-        ({'synset': 'x/set.pt', 'made_by': {}}, 'set'),
+        ({'synset': 'x/set.pt', 'made_by': {}}, 'x/set.pt'),
         ({'method': 'herding'}, 'herding'),
         ({'synset': 'random'}, 'random'),
     ],
