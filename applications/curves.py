@@ -11,7 +11,7 @@ import numpy as np
 from figures.style import add_legend, colors_of, dashes_of, plain, plt, save_figure
 from report.markup import csv_of
 from storage.files import write_atomic
-from utils import aligned
+from utils import aligned, plural
 
 DISTILLED = ' + distillation'
 REFERENCES = 'random', 'herding'
@@ -34,19 +34,23 @@ def gain_text(curves: dict[str, np.ndarray], row: str, reference: str) -> str:
     if reference + suffix not in curves or row == reference + suffix:
         return '-'
     mean, error = gain(curves[row], curves[reference + suffix])
+    if np.isnan(error):
+        return f'{mean:+.1f}'
     return f'{mean:+.1f} ± {error:.1f}{"*" if mean > 2 * error else ""}'
 
 
 def table(curves: dict[str, np.ndarray], seen: list[int], what: str) -> str:
     """Return the table for the terminal; seen: how many classes or tasks (what) after each step."""
-    header = ('memory', *(f'{num} {what}' for num in seen), 'mean')
+    # Of the two only tasks can be one.
+    steps = [f'{num} {what}' if num > 1 else '1 task' for num in seen]
+    header = ('memory', *steps, 'mean')
     lines = [(*header, *(f'over {reference}' for reference in REFERENCES))]
     for row, values in curves.items():
         columns = [*values.T, values.mean(1)]
         cells = [f'{100 * part.mean():.1f} ± {100 * part.std():.1f}' for part in columns]
         lines.append((row, *cells, *(gain_text(curves, row, other) for other in REFERENCES)))
-    orders = len(next(iter(curves.values())))
-    note = f'± std over {orders} orders; differences ± standard error, paired over orders'
+    orders = plural(len(next(iter(curves.values()))), 'order')
+    note = f'± std over {orders}; differences ± standard error, paired over orders'
     return f'{aligned(lines)}\n{note}; * more than two of them\n{verdict(curves)}'
 
 

@@ -76,7 +76,10 @@ def test_a_gain_is_paired_over_orders():
     mean, error = gain(curves['DM'], base)
     assert mean == pytest.approx(2) and error == pytest.approx(0.1 / 3**0.5)
     assert np.isnan(gain(base[:1], base[:1])[1])
-    assert table(curves, [5, 10], 'classes').endswith('better than random and herding: DM')
+    assert 'nan' not in table({row: part[:1] for row, part in curves.items()}, [5, 10], 'classes')
+    text = table(curves, [1, 2], 'tasks')
+    assert text.endswith('better than random and herding: DM')
+    assert '1 task  ' in text and '2 tasks  ' in text
 
 
 def test_a_study_of_classes_resumes_and_reuses_its_runs(tmp_path, monkeypatch, capsys):
