@@ -77,8 +77,10 @@ def check_source(path: Path, made_by: dict, data: Data, notes: list[str]) -> Non
         raise UserError(f'{path} was condensed from {source}; pass --dataset {source}')
     whitened = bool(made_by.get('zca'))
     if made_by and whitened != bool(data.whitening):
-        what = 'whitened images; pass' if whitened else 'images that were not whitened; leave out'
-        raise UserError(f'{path} was condensed from {what} --zca')
+        parts = ('whitened images', 'without') if whitened else ('plain images', 'with')
+        raise UserError(
+            f'{path} was condensed from {parts[0]}, but {data.name} is read {parts[1]} --zca'
+        )
     if made_by.get('data_hash', data.fingerprint) != data.fingerprint:
         # Copies of a public data set differ in a few pixels, data of one's own in everything.
         if not known:

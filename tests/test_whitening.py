@@ -68,7 +68,9 @@ def test_a_whitened_run_from_start_to_pictures(tmp_path, white, digits):
     main_eval.main(evaluate.split())  # the file says that it is whitened
     again = load_result(next((tmp_path / 'out').glob('*/res_*.pt')))
     assert again['accs_all_exps'] == result['accs_all_exps']
-    with pytest.raises(UserError, match='was condensed from whitened images; pass --zca'):
+    with pytest.raises(
+        UserError, match='was condensed from whitened images, but Digits is read without --zca'
+    ):
         read_sets(path, digits)
 
     main_export.main(f'--synset {path} --out {tmp_path}/set.npz'.split())
