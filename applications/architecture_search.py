@@ -185,7 +185,8 @@ def study(args: Arguments) -> tuple[Ranking, Ledger]:
     tasks = all_tasks(args, data, names, proxies)
     settings = settings_of(args, data, num_real=args.num_real)
     sets = {name: pair for name, (_, pair) in proxies.items()}
-    with Ledger(args.save_path, study_name('search', args), settings) as ledger:
+    name = study_name('search', args)
+    with Ledger(args.save_path, name, settings, args.command) as ledger:
         everything = [task for of_kind in tasks.values() for own in of_kind for task in own]
         train_missing(args, data, ledger, everything, sets)
         return Ranking(ledger, names, tasks), ledger
@@ -201,7 +202,7 @@ def main(argv=None):
         print(args.csv)
     if args.out:
         ranking.draw(args.out)
-    ledger.show(ranking.text(), argv)
+    ledger.show(ranking.text())
 
 
 if __name__ == '__main__':

@@ -100,7 +100,8 @@ def study(args: Arguments, data: Data) -> tuple[dict[str, np.ndarray], Ledger]:
     values = {'protocol': args.protocol, 'batch_train': args.batch_train}
     check_pool((args.model,), data, num, batch_of(values))
     settings = settings_of(args, data, steps=args.steps)
-    with Ledger(args.save_path, study_name('classes', args), settings) as ledger:
+    name = study_name('classes', args)
+    with Ledger(args.save_path, name, settings, args.command) as ledger:
         for order, memories in enumerate(orders):
             for step in range(args.steps):
                 train_step(args, data, ledger, memories, order, step)

@@ -84,7 +84,7 @@ def main(argv=None):
         print(args.csv)
     if args.out:
         draw(*result, args.out)
-    ledger.show(table(*result), argv)
+    ledger.show(table(*result))
 
 
 if __name__ == '__main__':

@@ -4,14 +4,13 @@
         {'settings': {flag: value}, 'networks': {key: {'accuracies': [0 … 1], 'seconds': s}}}
 
 The file is written after every network, beside its target, and renamed. So a kill loses the network
-that is being trained, and nothing else.
+that is being trained, and nothing else. Beside it table.txt holds the command, and at the end the
+table, for main_report.py.
 """
 
 import hashlib
 import json
 import os
-import shlex
-import sys
 from pathlib import Path
 
 from report.studies import NETWORKS, TABLE
@@ -29,15 +28,16 @@ class Ledger:
     """The networks of a study that are finished; use it in `with`: its folder is locked meanwhile.
 
     settings: all that decides an accuracy and is not in a key, as JSON has it; other settings have
-    another folder. Raises UserError for a folder that cannot be written, or that another process
-    writes, and for a damaged file.
+    another folder. command: the line that continues the study. Raises UserError for a folder that
+    cannot be written, or that another process writes, and for a damaged file.
     """
 
-    def __init__(self, save_path: str | Path, name: str, settings: dict):
+    def __init__(self, save_path: str | Path, name: str, settings: dict, command: str):
         text = json.dumps(settings, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         self.folder = Path(save_path) / f'{name}-{digest}'
         self.path, self.settings, self.networks = self.folder / NETWORKS, settings, {}
+        self.command = command
 
     def __enter__(self):
         try:
@@ -68,18 +68,20 @@ class Ledger:
         """Write down a finished network."""
         if not os.path.exists(self.folder):
             raise UserError(f'{self.folder} was moved or removed while this study wrote to it')
-        (self.folder / TABLE).unlink(missing_ok=True)  # it is of fewer networks
+        self._keep()  # a table that is there is of fewer networks
         self.networks[key] = {'accuracies': accuracies, 'seconds': seconds}
         content = {'settings': self.settings, 'networks': self.networks}
         write_atomic(self.path, json.dumps(content, indent=1).encode())
 
-    def show(self, table: str, argv: list[str]) -> None:
-        """Print a table of the networks; keep it with its command, for main_report.py."""
-        name = Path(sys.argv[0]).stem
-        line = shlex.join(['python', '-m', f'applications.{name}', *map(str, argv)])
+    def show(self, table: str) -> None:
+        """Print a table of the networks, and keep it."""
         minutes = sum(network['seconds'] for network in self.networks.values()) / 60
         print(f'\n{table}\n{self.path}: {minutes:.1f} minutes of networks')
-        write_atomic(self.folder / TABLE, f'{line}\n{table}\n'.encode('utf-8', 'backslashreplace'))
+        self._keep(f'{table}\n')
+
+    def _keep(self, table: str = '') -> None:
+        text = f'{self.command}\n{table}'
+        write_atomic(self.folder / TABLE, text.encode('utf-8', 'backslashreplace'))
 
     def __contains__(self, key: str) -> bool:
         return key in self.networks

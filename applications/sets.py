@@ -5,6 +5,7 @@ A set is spelled like --method (DC, BS, herding, …), in quotes with flags of i
 """
 
 import shlex
+import sys
 from pathlib import Path
 
 import torch
@@ -71,13 +72,15 @@ def checked_outputs(args: Arguments) -> Path | None:
 def study_arguments(parser: Parser, argv: list[str], **defaults) -> Arguments:
     """Parse the flags of a study; defaults: where they differ from the table's.
 
-    Beside the flags the result has `typed`, {flag: value}.
+    Beside the flags the result has `typed`, {flag: value}, and `command`, the line to type again.
     """
     typed = vars(parser.parse_args(argv))
     values = derived({*STUDY, 'zca', 'data_device'}, typed, defaults)
     known = {name: typed[name] for name in parser.names if name in typed}
     own = {name: value for name, value in typed.items() if name not in parser.names}
-    return Arguments(**values, **own, typed=known)
+    name = f'applications.{Path(sys.argv[0]).stem}'
+    line = shlex.join(['python', '-m', name, *map(str, argv)])
+    return Arguments(**values, **own, typed=known, command=line)
 
 
 def settings_of(args: Arguments, data: Data, **more) -> dict:

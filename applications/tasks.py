@@ -212,7 +212,8 @@ def study(args: Arguments) -> tuple[dict[str, np.ndarray], Ledger]:
     settings['tasks'] = [data.fingerprint for data in tasks]
     settings['epochs_real'] = args.epochs_real or EPOCHS
     curves = {}
-    with Ledger(args.save_path, study_name('tasks', args), settings) as ledger:
+    name = study_name('tasks', args)
+    with Ledger(args.save_path, name, settings, args.command) as ledger:
         for order in range(args.orders):
             for memory in args.memories:
                 chain = Chain(args, tasks, ledger, order, memory, runs.get((order, memory)))

@@ -12,7 +12,7 @@ MOST = 2**20  # bytes of a table: a longer file is none
 def studies(folder: Path) -> dict[str, list[str]]:
     """Return {study: lines of its command and table} of the studies in a folder, or one below.
 
-    Of a study without a table, or whose table cannot be read, there is a line that says so.
+    Of a study that is unfinished, or whose table cannot be read, a line says so.
     """
     found = {}
     paths = sorted([*folder.glob(f'*/{NETWORKS}'), *folder.glob(f'*/*/{NETWORKS}')])
@@ -23,6 +23,8 @@ def studies(folder: Path) -> dict[str, list[str]]:
             if table.stat().st_size > MOST:
                 raise ValueError
             lines = table.read_text(encoding='utf-8').splitlines()
+            if len(lines) == 1:  # the command alone
+                lines.append('unfinished; this command continues it')
         except (UserError, OSError, ValueError):
             why = f'{TABLE} cannot be read' if table.exists() else 'unfinished'
             lines = [f'{why}; the same command continues it']

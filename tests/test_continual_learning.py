@@ -126,6 +126,10 @@ def in_report(folder, html, capsys):
     table.write_bytes(b'\xff\x1b[31m')
     main_report.main(['--results', str(folder)])
     assert 'table.txt cannot be read' in capsys.readouterr().out
+    table.write_bytes(whole.partition(b'\n')[0])
+    main_report.main(['--results', str(folder)])
+    shown = capsys.readouterr().out
+    assert command in shown and 'unfinished; this command continues it' in shown
     table.unlink()
     main_report.main(['--results', str(folder)])
     assert 'unfinished; the same command' in capsys.readouterr().out
@@ -216,17 +220,17 @@ def test_a_mistake_is_one_line_before_anything_is_trained(line, message, tmp_pat
 
 
 def test_a_ledger_is_locked_and_checked(tmp_path):
-    with Ledger(tmp_path, 'study', {'seed': 0}) as ledger:
+    with Ledger(tmp_path, 'study', {'seed': 0}, 'python') as ledger:
         table = ledger.folder / 'table.txt'
         table.write_text('of fewer networks')
         ledger.add('one', [0.5], 1.0)
-        assert not table.exists()
+        assert table.read_text() == 'python\n'  # the command stays
         with pytest.raises(UserError, match='another process'):
-            Ledger(tmp_path, 'study', {'seed': 0}).__enter__()
-        with Ledger(tmp_path, 'study', {'seed': 1}) as other:
+            Ledger(tmp_path, 'study', {'seed': 0}, 'python').__enter__()
+        with Ledger(tmp_path, 'study', {'seed': 1}, 'python') as other:
             assert 'one' not in other and other.folder != ledger.folder
-    with Ledger(tmp_path, 'study', {'seed': 0}) as ledger:
+    with Ledger(tmp_path, 'study', {'seed': 0}, 'python') as ledger:
         assert ledger.accuracies('one') == [0.5]
     ledger.path.write_text('{"settings": {}, "networks": {"one": {"accuracies": [2]}}}')
     with pytest.raises(UserError, match='no list of networks'):
-        Ledger(tmp_path, 'study', {'seed': 0}).__enter__()
+        Ledger(tmp_path, 'study', {'seed': 0}, 'python').__enter__()
