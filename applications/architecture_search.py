@@ -14,6 +14,8 @@ import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 import multiprocessing
 import os
 import shlex
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -92,6 +94,9 @@ def check_flags(args: Arguments) -> Arguments:
                 f'--proxies {name}: no such file; python main.py --method DC --dataset '
                 f'{args.dataset} --ipc {args.ipc} makes one'
             )
+    cores = os.cpu_count() or 1
+    if args.jobs and args.jobs > cores:
+        raise UserError(f'--jobs {args.jobs} is more than this machine has cores ({cores})')
     out = checked_outputs(args)
     return args.replaced(out=out, jobs=args.jobs or 1, proxies=list(args.proxies))
 
@@ -156,23 +161,40 @@ def train_missing(
 ) -> None:
     """Train what the ledger lacks, by --jobs processes, and write it down as it comes."""
     left = [task for task in tasks if task.key not in ledger]
-    bar = tqdm(total=len(left), desc='networks', dynamic_ncols=True)
+    with tqdm(total=len(left), desc='networks', dynamic_ncols=True) as bar:
 
-    def write_down(results):
-        for key, accuracy, seconds in results:
+        def write_down(key, accuracy, seconds):
             ledger.add(key, [accuracy], seconds)
             bar.update()
 
-    if args.jobs == 1 or len(left) < 2:
-        write_down(map(Trainer(args, sets, data), left) if left else ())
-    else:
-        # Not forked from this one: its threads would be missing there, and its locks held.
-        context = multiprocessing.get_context('forkserver' if hasattr(os, 'fork') else 'spawn')
-        threads = max(1, torch.get_num_threads() // args.jobs)
-        sets = {name: tuple(part.cpu() for part in pair) for name, pair in sets.items()}
-        with context.Pool(min(args.jobs, len(left)), begin, (args, sets, threads)) as pool:
-            write_down(pool.imap_unordered(train, left))
-    bar.close()
+        if args.jobs > 1 and len(left) > 1:
+            train_in_processes(args, left, sets, write_down)
+        elif left:
+            for result in map(Trainer(args, sets, data), left):
+                write_down(*result)
+
+
+def train_in_processes(args: Arguments, tasks: list[Task], sets: dict, write_down) -> None:
+    """Train by --jobs processes; write_down(key, accuracy, seconds) is called as each task ends."""
+    # Not forked from this one: its threads would be missing there, and its locks held.
+    context = multiprocessing.get_context('forkserver' if hasattr(os, 'fork') else 'spawn')
+    threads = max(1, torch.get_num_threads() // args.jobs)
+    sets = {name: tuple(part.cpu() for part in pair) for name, pair in sets.items()}
+    num = min(args.jobs, len(tasks))
+    with ProcessPoolExecutor(num, context, begin, (args, sets, threads)) as pool:
+        try:
+            for future in as_completed([pool.submit(train, task) for task in tasks]):
+                write_down(*future.result())
+        except BrokenProcessPool:
+            raise UserError(
+                'a process that trained a network was killed, perhaps as memory was short; '
+                'the same command continues: try fewer --jobs'
+            ) from None
+        except BaseException:
+            # Nobody waits for the networks in training.
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def study(args: Arguments) -> tuple[Ranking, Ledger]:

@@ -1,7 +1,11 @@
 """One network of an architecture search, trained on a proxy or on real images, in any process."""
 
+import multiprocessing
+import os
 import signal
+import threading
 import time
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -107,17 +111,24 @@ class Trainer:
         return task.key, accuracy, time.monotonic() - started
 
 
-_trainer: Trainer | None = None
+_trainer = None
 
 
 def begin(args: Arguments, sets: dict, threads: int) -> None:
-    """Set up a process that trains: it leaves Ctrl-C to the one that started it."""
+    """Set up a process that trains: it leaves Ctrl-C to the one that began it, and ends with it."""
     global _trainer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    _trainer = Trainer(args, sets)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Made with the first network: what fails then is told to the process that asked for it.
+    _trainer = cache(partial(Trainer, args, sets))
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def train(task: Task) -> tuple[str, float, float]:
     """Train one network in a process that began."""
-    return _trainer(task)
+    return _trainer()(task)

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import shlex
+import signal
+from functools import partial
 
 import numpy as np
 import process  # noqa: F401 (its server has imported what processes need: they start at once)
@@ -11,6 +15,7 @@ from conftest import error_of, interrupt_after
 from scipy.stats import spearmanr
 
 from applications import architecture_search as script
+from applications import training
 from applications.correlation import correlation_text, rank_correlation, subsets, with_interval
 from applications.grid import GRIDS, able, grid
 from applications.training import early_accuracy, splits
@@ -123,6 +128,32 @@ def test_a_search_resumes_spreads_and_trains_nothing_twice(tmp_path, monkeypatch
         run(SEARCH.replace('random', str(path)), tmp_path / 'stopped')
 
 
+def die(args, sets, data=None):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(args, sets, data=None):
+    raise UserError('the reason')
+
+
+@pytest.mark.parametrize(
+    ('trainer', 'message'),
+    [(die, 'a process that trained a network was killed'), (refuse, 'error: the reason')],
+)
+def test_a_process_that_fails_ends_the_search(trainer, message, tmp_path, monkeypatch, capsys):
+    """Killed for its memory, or by an error of its own: nobody waits for it."""
+    monkeypatch.setattr(script, 'begin', partial(begin_as, trainer))
+    line = [*SEARCH.split(), '--jobs', '2', '--save_path', tmp_path]
+    with pytest.raises(SystemExit) as exit_:
+        script.main([str(word) for word in line])
+    assert exit_.value.code == 2 and message in capsys.readouterr().err
+
+
+def begin_as(trainer, *values):
+    training.Trainer = trainer
+    training.begin(*values)
+
+
 @pytest.mark.parametrize(
     ('line', 'message'),
     [
@@ -138,7 +169,7 @@ def test_a_search_resumes_spreads_and_trains_nothing_twice(tmp_path, monkeypatch
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(line, message, tmp_path, capsys):
-    words = f'--dataset Digits {line} --save_path {tmp_path}'.split()
+    words = shlex.split(f'--dataset Digits {line} --save_path {tmp_path}')
     assert message in error_of(script, words, capsys)
     assert not list(tmp_path.iterdir())
 
