@@ -29,6 +29,7 @@ from applications.sets import (
     check_names,
     check_sizes,
     check_taken,
+    check_twice,
     checked_outputs,
     file_of,
     made_set,
@@ -40,7 +41,7 @@ from applications.sets import (
     study_parser,
     title,
 )
-from applications.training import EARLY, REAL, Task, Trainer, begin, num_kept, train
+from applications.training import EARLY, REAL, Task, Trainer, begin, num_kept, parts_of, train
 from dataset.data import Data
 from engine.trial import last_batch
 from evaluation.protocol import batch_of, protocol, protocol_of, strategy_of
@@ -82,7 +83,8 @@ def make_parser() -> Parser:
 
 def is_file(proxy: str) -> bool:
     """Tell whether a proxy is the path of a result file."""
-    return proxy.endswith('.pt') or os.sep in proxy
+    path = proxy.partition(' --')[0]  # a method's flag may name a file
+    return path.endswith('.pt') or os.sep in path
 
 
 def check_flags(args: Arguments) -> Arguments:
@@ -116,15 +118,14 @@ def read_proxies(args: Arguments, data: Data) -> dict[str, tuple]:
     for name, run in runs.items():
         if hasattr(METHODS[run.method], 'step') and not file_of(run, data).exists():
             words = shlex.join(run_words(args, name, args.dataset, args.seed))
-            raise UserError(f'--proxies {name} is missing; make it: python main.py {words}')
-    found = {}
-    for name in names:
-        if name in runs:
-            found[name] = title(name, runs[name]), made_set(runs[name], data)
-        else:
-            path = Path(name)
-            found[name] = f'{path.stem} {content_hash(path)[:8]}', read_sets(path, data).pairs[0]
-    return found
+            raise UserError(f'--proxies {name!r} is missing; make it: python main.py {words}')
+    # Files first: one of other data is refused before a coreset is made.
+    files = {name: read_sets(Path(name), data).pairs[0] for name in names if name not in runs}
+    titles = {name: title(name, run) for name, run in runs.items()}
+    titles |= {name: f'{Path(name).stem} {content_hash(Path(name))[:8]}' for name in files}
+    check_twice('--proxies', titles)
+    sets = files | {name: made_set(run, data) for name, run in runs.items()}
+    return {name: (titles[name], sets[name]) for name in names}
 
 
 def passes_of(args: Arguments, data: Data) -> int:
@@ -203,6 +204,7 @@ def study(args: Arguments) -> tuple[Ranking, Ledger]:
     values = {'protocol': args.protocol, 'batch_train': args.batch_train}
     nums = args.ipc * data.num_classes, min(args.num_real or num_kept(data), num_kept(data))
     names = able(names, data, min(last_batch(num, batch_of(values)) for num in nums))
+    parts_of(data, args.num_real, args.seed)  # a part that lacks a class is refused here
     proxies = read_proxies(args, data)
     tasks = all_tasks(args, data, names, proxies)
     settings = settings_of(args, data, num_real=args.num_real)

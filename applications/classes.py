@@ -13,8 +13,10 @@ from applications.curves import BOUND
 from applications.ledger import Ledger
 from applications.sets import (
     accuracy_of,
+    check_runs,
     check_sizes,
     check_taken,
+    check_twice,
     joined,
     made_set,
     run_of,
@@ -95,10 +97,14 @@ def study(args: Arguments, data: Data) -> tuple[dict[str, np.ndarray], Ledger]:
     orders = [Memories(args, data, order) for order in range(args.orders)]
     runs = [run for of_order in orders for parts in of_order.runs.values() for run in parts]
     check_taken(args, '--memories', runs)
+    check_twice('--memories', {name: orders[0].title(name) for name in args.memories})
     check_sizes(args, data, runs)
     num = args.ipc * data.num_classes
     values = {'protocol': args.protocol, 'batch_train': args.batch_train}
     check_pool((args.model,), data, num, batch_of(values))
+    first = [parts[0] for parts in orders[0].runs.values()]
+    if first:
+        check_runs(load_data(first[0]), first)
     settings = settings_of(args, data, steps=args.steps)
     name = study_name('classes', args)
     with Ledger(args.save_path, name, settings, args.command) as ledger:

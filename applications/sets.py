@@ -10,17 +10,17 @@ from pathlib import Path
 
 import torch
 
-from condense import condense
+from condense import build, condense, try_everything
 from dataset.data import Data
 from dataset.names import name_of, shortened
 from evaluation.evaluate import evaluate_network
-from evaluation.protocol import batch_of, protocol_of, strategy_of
+from evaluation.protocol import batch_of, eval_pool, protocol_of, strategy_of
 from evaluation.sets import read_sets
 from experiment.arguments import Arguments, derived, num_images, parse_condensing
 from experiment.flags import EVERY_RUN, FLAGS
 from experiment.parser import Parser, default_text
 from experiment.result import is_finished, result_of
-from experiment.shelf import keywords_of, own_flags, spelled, spellings, taken_flags
+from experiment.shelf import keywords_of, needs_clusters, own_flags, spelled, spellings, taken_flags
 from experiment.values import place, positive
 from figures.style import check_picture
 from methods import METHODS, SHELF
@@ -126,6 +126,15 @@ def check_taken(args: Arguments, flag: str, runs: list[Arguments]) -> None:
         raise UserError(f'--{name} does nothing for any of {flag}: leave it out')
 
 
+def check_twice(flag: str, titles: dict[str, str]) -> None:
+    """Raise UserError if two names are of one set; titles: {name: what the ledger calls it}."""
+    names = {}
+    for name, called in titles.items():
+        if called in names:
+            raise UserError(f'{flag}: {names[called]!r} and {name!r} are one set; leave one out')
+        names[called] = name
+
+
 def run_words(args: Arguments, name: str, dataset: str, seed: int) -> list[str]:
     """Return the words of main.py that make a set of a data set."""
     spelling, own = spelling_of(name)
@@ -177,6 +186,17 @@ def check_sizes(args: Arguments, data: Data, runs: list[Arguments]) -> None:
             f'--ipc {args.ipc} makes a set of {num} images a class, but class {name!r} of '
             f'{data.name} has {min(sizes)}; use a smaller --ipc'
         )
+
+
+def check_runs(data: Data, runs: list[Arguments]) -> None:
+    """Raise UserError for what main.py would refuse of these runs of data."""
+    for run in runs:
+        if not is_finished(file_of(run, data), data):
+            method, pool = METHODS[run.method], eval_pool(run.eval_mode, run.model)
+            try_everything(method, data, make_sampler, run, pool)
+            # Of clusters it has built the method; a method without a step is done when built.
+            if hasattr(method, 'step') and not needs_clusters(vars(run).get('draw')):
+                build(method, data, make_sampler(data, run), run.replaced(compile=False), 0)
 
 
 def study_name(kind: str, args: Arguments) -> str:

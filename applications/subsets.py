@@ -8,7 +8,7 @@ import torch
 
 from dataset.data import Data
 from dataset.readers import DATASETS, Source, source_of
-from utils import Rng
+from utils import Rng, UserError
 
 
 def arrays_of(data: Data, classes: list[int]) -> dict[str, np.ndarray]:
@@ -33,6 +33,17 @@ def with_classes(data: Data, classes: list[int]) -> Data:
 def statistics_of(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and std of each channel, as Data takes them."""
     return tuple(data.mean.flatten().tolist()), tuple(data.std.flatten().tolist())
+
+
+def check_part(data: Data, index: torch.Tensor) -> None:
+    """Raise UserError unless the training images at index are of all classes."""
+    present = data.labels_train[index.to(data.device)].unique().tolist()
+    missing = sorted({*range(data.num_classes)} - {*present})
+    if missing:
+        raise UserError(
+            f'{len(index)} random training images of {data.name} have none of class '
+            f'{data.class_names[missing[0]]!r}; use a larger --num_real'
+        )
 
 
 def add_row(name: str, data: Data, read: Callable[[], dict], class_names=(), like=None) -> str:

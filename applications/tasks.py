@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from applications.curves import BOUND, DISTILLED, NONE
 from applications.ledger import Ledger
 from applications.sets import (
+    check_runs,
     check_sizes,
     check_taken,
+    check_twice,
     joined,
     made_set,
     run_of,
@@ -26,11 +28,12 @@ from applications.sets import (
     study_name,
     title,
 )
-from applications.subsets import add_row, statistics_of
+from applications.subsets import add_row, check_part, statistics_of
 from dataset.data import Data, load_dataset
 from dataset.names import shortened
 from engine.device import autocast, set_up_device
 from engine.training import evaluation_optimizer, load_weights, test_accuracy
+from evaluation.protocol import check_pool
 from experiment.arguments import Arguments
 from networks import make_network
 from storage.files import MOST, load_tensors, save_tensors
@@ -53,8 +56,9 @@ def grey_arrays(data: Data, num: int | None, seed: int) -> dict[str, np.ndarray]
         arrays[f'y_{split}'] = getattr(data, f'labels_{split}').cpu().numpy()
     if num and num < len(arrays['y_train']):
         rng = Rng('cpu', seed, 'real images', data.name)
-        index = torch.randperm(len(arrays['y_train']), generator=rng.generator)[:num].numpy()
-        arrays |= {key: arrays[key][index] for key in ('x_train', 'y_train')}
+        index = torch.randperm(len(arrays['y_train']), generator=rng.generator)[:num]
+        check_part(data, index)
+        arrays |= {key: arrays[key][index.numpy()] for key in ('x_train', 'y_train')}
     return arrays
 
 
@@ -206,8 +210,12 @@ def study(args: Arguments) -> tuple[dict[str, np.ndarray], Ledger]:
     }
     everything = [run for parts in runs.values() for run in parts]
     check_taken(args, '--memories', everything)
+    check_twice('--memories', {name: title(name, parts[0]) for (_, name), parts in runs.items()})
+    for data in tasks:
+        check_pool((args.model,), data, len(data.labels_train), args.batch_train)
     for data in tasks[:-1]:
         check_sizes(args, data, everything)
+    check_runs(tasks[0], [parts[0] for (order, _), parts in runs.items() if order == 0])
     settings = settings_of(args, tasks[0], num_real=args.num_real)
     settings['tasks'] = [data.fingerprint for data in tasks]
     settings['epochs_real'] = args.epochs_real or EPOCHS

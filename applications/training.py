@@ -12,7 +12,7 @@ import torch
 
 from applications.grid import grid
 from applications.sets import accuracy_of
-from applications.subsets import statistics_of
+from applications.subsets import check_part, statistics_of
 from dataset.data import Data, RealImages
 from engine.training import TrainStep, evaluation_optimizer, test_accuracy, train_epoch
 from evaluation.protocol import augmentation_of, batch_of, protocol, protocol_of, strategy_of
@@ -43,14 +43,23 @@ def num_kept(data: Data) -> int:
     return len(data.labels_train) - len(data.labels_train) // HELD_OUT
 
 
-def splits(data: Data, num: int | None, seed: int) -> tuple[Data, Data]:
-    """Return real images twice: to choose networks on held-out images, and with the test images.
+def parts_of(data: Data, num: int | None, seed: int) -> dict[str, torch.Tensor]:
+    """Return the positions of the training images that are trained on (train), or held out (val).
 
-    num: so many of the training images that are not held out (None: all).
+    num: so many of those that are not held out (None: all). Raises UserError if a class has none.
     """
     order = torch.randperm(len(data.labels_train), generator=Rng('cpu', seed, 'held out').generator)
     kept = num_kept(data)
-    parts = {'train': order[:kept][:num], 'val': order[kept:]}
+    check_part(data, order[:kept][:num])
+    return {'train': order[:kept][:num], 'val': order[kept:]}
+
+
+def splits(data: Data, num: int | None, seed: int) -> tuple[Data, Data]:
+    """Return real images twice: to choose networks on held-out images, and with the test images.
+
+    num: as in parts_of.
+    """
+    parts = parts_of(data, num, seed)
 
     def arrays(part, pixels, labels):
         pixels = pixels.cpu().permute(0, 2, 3, 1).numpy()

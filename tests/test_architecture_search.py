@@ -165,6 +165,12 @@ def begin_as(trainer, *values):
         ('--proxies results/none.pt', 'no such file; python main.py --method DC'),
         ('--proxies better', '--proxies better is no method'),
         ('--proxies random --ipc 200', 'makes a set of 200 images a class'),
+        ("--proxies early 'DM --Iteration 3' 'DM --Iteration=3'", 'missing; make it: python main'),
+        ("--proxies random 'random '", "'random' and 'random ' are one set"),
+        ("--proxies early 'herding --extractor a/b.pt'", 'a/b.pt: no such extractor'),
+        ('--proxies early --num_real 12', '12 random training images of Digits have none of class'),
+        ('--proxies early --num_real 12 --jobs 2', 'use a larger --num_real'),
+        ('--proxies early --jobs 100000', '--jobs 100000 is more than this machine has cores'),
         ('--proxies random --Iteration 3', '--Iteration does nothing for any of --proxies'),
     ],
 )

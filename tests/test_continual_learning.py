@@ -205,6 +205,18 @@ def test_documented_commands_parse(other):
         ),
         ('--dataset Digits --memories "\'DC"', 'these quotes hold no set'),
         ('--dataset Digits --memories random random', 'a name is there twice'),
+        (
+            "--dataset Digits --memories DM 'DM --init real'",
+            "'DM' and 'DM --init real' are one set",
+        ),
+        ("--dataset Digits --memories full 'DM --factor 3' --ipc 2", '--factor 3 does not divide'),
+        (
+            "--tasks Digits few --memories full 'DM --factor 3' --ipc 2",
+            '--factor 3 does not divide',
+        ),
+        ("--tasks Digits few --memories random 'random '", "'random' and 'random ' are one set"),
+        ('--tasks Digits few --memories none --model ConvNetD4', 'a ConvNet of depth 4 halves'),
+        ('--tasks Digits few --num_real 12', 'of Digits have none of class'),
         ('--dataset Digits --memories random --Iteration 3', '--Iteration does nothing for any'),
         ('--tasks Digits', 'needs two tasks or more'),
         ('--tasks Digits Digits', 'a data set is there twice'),
@@ -214,8 +226,11 @@ def test_documented_commands_parse(other):
         ('--dataset Digits --csv no_folder_of_it', 'ends in .csv'),
     ],
 )
-def test_a_mistake_is_one_line_before_anything_is_trained(line, message, tmp_path, capsys):
-    assert message in error_of(script, [*shlex.split(line), '--save_path', tmp_path], capsys)
+def test_a_mistake_is_one_line_before_anything_is_trained(
+    line, message, few_digits, tmp_path, capsys
+):
+    line = shlex.split(line.replace(' few ', f' {few_digits} '))
+    assert message in error_of(script, [*line, '--save_path', tmp_path], capsys)
     assert not list(tmp_path.iterdir())
 
 
