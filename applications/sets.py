@@ -4,6 +4,8 @@ A set is spelled like --method (DC, BS, herding, …), in quotes with flags of i
 'DC --Iteration 10', 'DM --recipe tiles'.
 """
 
+import contextlib
+import io
 import shlex
 import sys
 from pathlib import Path
@@ -215,7 +217,10 @@ def made_set(run: Arguments, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the set of a run, on the device of the data; a missing one is made."""
     path = file_of(run, data)
     if not is_finished(path, data):
-        condense(METHODS[run.method], data, make_sampler, run)
+        print(f'making {path}', flush=True)
+        # What a run prints of its plan stands in its folder.
+        with contextlib.redirect_stdout(io.StringIO()):
+            condense(METHODS[run.method], data, make_sampler, run)
     return read_sets(path, data).pairs[0]
 
 
