@@ -55,7 +55,7 @@ class Ledger:
                 raise UserError(
                     f'another process writes to {self.folder}; wait for it or stop it'
                 ) from error
-        remove_parts(self.path)
+        remove_parts(self.folder)
         if self.path.exists():
             stored = load_json(self.path, 'list of networks')
             self.networks = check(self.path, 'list of networks', stored, KIND)['networks']

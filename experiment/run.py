@@ -97,7 +97,7 @@ class Run:
                 ) from error
         self.checkpoint_path = self.folder / 'checkpoint.pt'
         if ranks.leads():
-            remove_parts(self.checkpoint_path)
+            remove_parts(self.folder)
         shown = vars(args).get('tensorboard') and ranks.leads()
         self.tensorboard = TensorBoard(self.folder) if shown else None
 

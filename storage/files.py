@@ -76,8 +76,12 @@ def making(path: Path):
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what killed processes left of path; the caller has the lock of those who write it."""
-    for part in path.parent.glob(f'{glob.escape(path.name)}.*.part'):
+    """Remove what killed processes left of a file, or of all files of a folder.
+
+    The caller has the lock of those who write there.
+    """
+    folder, head = (path, '') if path.is_dir() else (path.parent, f'{glob.escape(path.name)}.')
+    for part in folder.glob(f'{head}*.part'):
         part.unlink(missing_ok=True)
 
 

@@ -244,8 +244,10 @@ def test_a_ledger_is_locked_and_checked(tmp_path):
             Ledger(tmp_path, 'study', {'seed': 0}, 'python').__enter__()
         with Ledger(tmp_path, 'study', {'seed': 1}, 'python') as other:
             assert 'one' not in other and other.folder != ledger.folder
+    part = ledger.folder / 'weights.pt.1.part'  # of a process that was killed
+    part.touch()
     with Ledger(tmp_path, 'study', {'seed': 0}, 'python') as ledger:
-        assert ledger.accuracies('one') == [0.5]
+        assert ledger.accuracies('one') == [0.5] and not part.exists()
     ledger.path.write_text('{"settings": {}, "networks": {"one": {"accuracies": [2]}}}')
     with pytest.raises(UserError, match='no list of networks'):
         Ledger(tmp_path, 'study', {'seed': 0}, 'python').__enter__()

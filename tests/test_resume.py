@@ -176,6 +176,7 @@ def test_kill_in_the_middle_of_a_checkpoint_write(uninterrupted, tmp_path, numbe
     assert process.exitcode == -signal.SIGKILL, (tmp_path / 'output').read_text()
     assert (folder_of(path) / 'checkpoint.pt.1.part').exists()
     assert (folder_of(path) / 'checkpoint.pt').exists() == (number > 1)
+    (folder_of(path) / 'args.json.2.part').touch()  # of an earlier kill
     main_script.main([*RUN, '--save_path', str(path)])
     assert not list(folder_of(path).glob('*.part'))
     assert_same(outcome(uninterrupted), outcome(path))
