@@ -75,7 +75,9 @@ def plural(num: int, noun: str) -> str:
 
 
 def silence() -> None:
-    """Drop a warning that torch's module of forward derivatives gives of itself when first used."""
+    """Drop warnings that no user can act on."""
+    # torch's module of forward derivatives warns of itself; Pillow of odd EXIF and large photos.
+    warnings.filterwarnings('ignore', module='PIL')
     warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 
 

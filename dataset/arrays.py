@@ -33,7 +33,7 @@ def read_npz(path: Path, choose: Callable[[list], Iterable[str]] = list) -> dict
     try:
         with reading(path) as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in choose(archive.files)}
-    except (MemoryError, UserError):
+    except (MemoryError, PermissionError, UserError):
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise UserError(

@@ -35,12 +35,27 @@ def folders_in(folder: Path) -> list[str]:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Return the paths of all visible files in a folder and its folders, sorted."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = filter(is_visible, folders)
+    """Return the paths of all visible files in a folder and its folders, sorted.
+
+    Links to folders are followed, each folder once. Raises UserError for one that is closed.
+    """
+    found, real = [], os.path.realpath(folder)
+    seen = {real, *map(str, Path(real).parents)}  # a link upwards would lead to other classes
+    for place, folders, names in os.walk(folder, onerror=_closed, followlinks=True):
+        visible, folders[:] = sorted(filter(is_visible, folders)), []
+        for name in visible:
+            there = os.path.realpath(os.path.join(place, name))
+            if there not in seen:
+                seen.add(there)
+                folders.append(name)
         found += [os.path.join(place, name) for name in names if is_visible(name)]
     return sorted(found)
+
+
+def _closed(error):
+    """Raise UserError for a folder that cannot be read; one that is not there has no files."""
+    if not isinstance(error, FileNotFoundError):
+        raise UserError(f'{error.filename} cannot be read ({error.strerror})') from error
 
 
 @dataclass
@@ -154,7 +169,7 @@ def _listed(place, names, faults):
     rows, full = list(_candidates(place, names, faults)), set()
     for path, label, _ in bar(rows, f'{place.name}: headers', len(rows)):
         try:
-            one = header(path, path) if os.path.isfile(path) else None
+            one = header(path, path)
         except UserError as error:
             faults.append(str(error))
             full.add(label)

@@ -55,7 +55,7 @@ def _of_rows(name, labels, faults):
                 'data with several labels an image are not supported'
             )
             return labels
-    say(name, f'one-hot rows of {len(array[0])} are read as labels')
+    say(name, f'one-hot rows of {array.shape[1]} are read as labels')
     return {key: array.argmax(1) for key, array in labels.items()}
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dataset.parts import some
 from processes import ranks
+from storage.files import check_file
 from utils import UserError, printable
 
 FORMATS = 'PNG', 'JPEG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM'
@@ -26,7 +27,9 @@ FORMATS = 'PNG', 'JPEG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM'
 SUFFIXES = (
     '.png', '.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
 )  # fmt: skip
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places
+ORIENTATION = 0x0112  # the EXIF tag
+TURNED = 5, 6, 7, 8  # its values by which width and height change places
+EXIF = {'exif', 'xmp', 'Raw profile type exif'}  # where files have it
 DEEP = 'pixels of 32 bits; save it with 8 or 16'
 SECONDS = 1  # of reading before a bar is shown
 
@@ -66,18 +69,22 @@ def header(file: str | Path | bytes, where: str) -> Header | None:
     where: what to call the file in a message.
     """
     try:
+        if not isinstance(file, bytes):
+            check_file(file, 'picture')  # a pipe would make it wait
         with opened(file) as image:
-            turned = 'exif' in image.info and image.getexif().get(ORIENTATION, 1) >= 5
-            size, mode = image.size[::-1] if turned else image.size, image.mode
+            # A PNG without such a block would be decoded to look for one.
+            blocks = EXIF & image.info.keys()
+            turned = bool(blocks) and image.getexif().get(ORIENTATION) in TURNED
+            size, mode, deep = image.size[::-1] if turned else image.size, image.mode, _deep(image)
     except MemoryError:
         raise
     except Exception as error:  # OSError, SyntaxError, struct.error …, by format and damage
         if not where.lower().endswith(SUFFIXES):
             return None
         raise _unreadable(where, error) from error
-    if mode in ('I', 'F'):
+    if deep:
         raise _unreadable(where, DEEP)
-    return Header(size, mode not in ('1', 'L') and not mode.startswith('I;16'))
+    return Header(size, mode not in ('1', 'L') and not mode.startswith('I'))
 
 
 def read_image(
@@ -113,15 +120,20 @@ def resized(image: Image.Image, im_size: int, squash: bool = False) -> Image.Ima
 
 def _opaque(image):
     """Return a picture in grey or RGB, on white where it is transparent."""
-    if image.mode.startswith('I;16'):  # convert() would cut off at 255
-        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-    if image.mode in ('I', 'F'):
+    if _deep(image):
         raise ValueError(DEEP)
+    if image.mode.startswith('I'):  # convert() would cut off at 255
+        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     mode = 'L' if image.mode in ('1', 'L') else 'RGB'
     if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
     return image.convert(mode)
+
+
+def _deep(image):
+    """Tell whether pixels have 32 bits; PNG and PPM have 16 at most, whatever the mode says."""
+    return image.mode == 'F' or (image.mode == 'I' and image.format not in ('PNG', 'PPM'))
 
 
 def _unreadable(where, error):

@@ -77,7 +77,7 @@ def _read_pictures(folder: Path) -> dict:
         (path, label)
         for label, name in enumerate(names)
         for path in sorted(files_in(folder / name), key=lambda path: (len(path), path))
-        if Path(path).is_file() and header(path, path)
+        if header(path, path)
     ]
     if not files:
         raise UserError(
