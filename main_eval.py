@@ -108,7 +108,8 @@ def protocol_notes(made_by: dict, protocol: str, args: Arguments) -> list[str]:
     """Return what to know if nobody typed a protocol that is not the one of the method."""
     method = METHODS.get(made_by.get('method'))
     own = protocol_of(made_by | {'protocol': getattr(method, 'DEFAULTS', {}).get('protocol')})
-    if args.protocol or not method or protocol == own:
+    known = made_by.get('protocol') or 'dsa_strategy' in made_by  # else the method's was assumed
+    if args.protocol or not method or not known or protocol == own:
         return []
     return [f'evaluated by protocol {protocol}, as it was made; that of its method is {own}']
 

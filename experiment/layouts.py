@@ -20,7 +20,7 @@ from dataset.arrays import read_npz
 from dataset.folders import files_in, folders_in
 from dataset.pictures import header, read_image
 from storage.files import file_hash, load_tensors
-from storage.kinds import in_memory
+from storage.kinds import MOST_CLASSES, WHOLE_NUMBERS, in_memory
 from utils import UserError
 
 IMAGES = 'images', 'image', 'image_syn', 'x', 'x_train'
@@ -34,7 +34,7 @@ def in_our_layout(path: Path) -> dict:
     path = Path(path)
     if path.is_dir():
         return _read_pictures(path)
-    if path.suffix == '.npz':
+    if path.suffix.lower() == '.npz':
         return _read_archive(path)
     content = load_tensors(path, 'result file')
     found = content if isinstance(content, dict) else {}
@@ -117,10 +117,19 @@ def _pair_of(path: Path | None, data) -> list | None:
         data = [data, load_tensors(labels_beside(path), 'file of the labels of these images')]
     if not isinstance(data, list | tuple) or len(data) != 2 or not all(map(_is_array, data)):
         return None
-    images, labels = (torch.as_tensor(part) for part in data)
+    images, labels = (torch.as_tensor(part).detach() for part in data)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    return [images.detach(), labels.detach()]
+    return [images, _widened(labels) if labels.dtype in WHOLE_NUMBERS else labels]
+
+
+def _widened(labels: torch.Tensor) -> torch.Tensor:
+    """Return whole numbers of any width as int64, one-hot rows as probabilities."""
+    if labels.layout is not torch.strided or labels.device.type == 'meta':
+        return labels
+    labels = labels.long()
+    one_hot = labels.ndim == 2 and (labels >= 0).all() and (labels.sum(1) == 1).all()
+    return labels.float() if one_hot else labels
 
 
 def faults_of(images: torch.Tensor, labels: torch.Tensor) -> list[str]:
@@ -132,17 +141,21 @@ def faults_of(images: torch.Tensor, labels: torch.Tensor) -> list[str]:
         faults.append(f'images of shape {tuple(images.shape)} are not (N, C, H, W)')
     elif not (images.is_floating_point() or images.dtype is torch.uint8):
         faults.append(f'images of {images.dtype} are neither bytes nor floating numbers')
-    elif wrong := int((~images.isfinite().flatten(1).all(1)).sum()):
+    elif not images.numel():
+        faults.append(f'images of shape {tuple(images.shape)} have no pixel')
+    elif wrong := int((~images.float().isfinite().flatten(1).all(1)).sum()):
         faults.append(f'{wrong} of {len(images)} images hold NaN or infinite values')
     if labels.ndim not in (1, 2) or labels.shape[0] != (images.shape or [1])[0]:
         shapes = tuple(images.shape), tuple(labels.shape)
         faults.append('images of shape {}, but labels of shape {}'.format(*shapes))
     elif labels.ndim == 1:
         numbers = labels.double()  # True and False cannot be rounded
-        wrong = numbers[(numbers.round() != numbers) | (numbers < 0)]
+        wrong = numbers[(numbers.round() != numbers) | (numbers < 0) | (numbers >= MOST_CLASSES)]
         if len(wrong):
             faults.append(f'the label {wrong[0]:.4g} is no class: they are numbered from 0')
-    elif not labels.isfinite().all():
+    elif not labels.is_floating_point():
+        faults.append('rows of whole numbers are no labels unless they are one-hot')
+    elif not labels.float().isfinite().all():
         faults.append('soft labels hold NaN or infinite values')
     return faults
 

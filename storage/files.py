@@ -34,7 +34,9 @@ ALLOWED = [
     *((_reconstruct, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
     np.ndarray,
     np.dtype,
-    *(type(np.dtype(name)) for name in ['f2', 'f4', 'f8', 'u1', 'i1', 'i2', 'i4', 'i8']),
+    *(type(np.dtype(f'f{size}')) for size in (2, 4, 8)),
+    *(type(np.dtype(f'{sign}{size}')) for sign in 'ui' for size in (1, 2, 4, 8)),
+    type(np.dtype('?')),
 ]
 # A planted link must not lead a write elsewhere, nor a pipe make it wait.
 NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)

@@ -24,6 +24,10 @@ PLAIN = (
     torch.float16, torch.bfloat16, torch.float32, torch.float64,
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
 )  # fmt: skip
+WHOLE_NUMBERS = (
+    torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+    torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+)  # fmt: skip
 # What taking over a state of another kind raises, by its damage.
 MISFITS = ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
 

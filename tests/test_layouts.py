@@ -23,6 +23,10 @@ LAYOUTS = {
     'NumPy': {'images': IMAGES.numpy(), 'labels': LABELS.numpy()},
     'labels (N, 1)': [IMAGES, LABELS[:, None]],
     'labels as floats': [IMAGES, LABELS.double()],
+    'labels of 16 bits': [IMAGES, LABELS.to(torch.uint16)],
+    'labels of 64 bits of NumPy': [IMAGES, LABELS.numpy().astype('u8')],
+    'one-hot': [IMAGES, torch.nn.functional.one_hot(LABELS)],
+    'one-hot of NumPy': [IMAGES, np.eye(3, dtype=bool)[LABELS]],
     'with gradients': [IMAGES.clone().requires_grad_(), LABELS],
     'soft': [IMAGES, SOFT],
     'arguments of another meaning': {
@@ -39,7 +43,7 @@ def test_every_layout_is_read(layout, tmp_path):
     ((images, labels),) = result['data']
     assert torch.equal(images, IMAGES) and not images.requires_grad
     assert torch.equal(hard(labels), LABELS) and hard(labels).dtype is torch.int64
-    assert (labels.ndim == 2) == (layout == 'soft')
+    assert (labels.ndim == 2) == (layout == 'soft' or 'one-hot' in layout)
     if layout.startswith('arguments'):
         assert result['args'] == {'method': 'IDC'}
 
@@ -62,8 +66,9 @@ def test_pictures_and_archives(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f'{number}.png')
     (tmp_path / 'pictures' / '.hidden').mkdir()
-    np.savez(tmp_path / 'set.npz', x_train=pixels, y_train=LABELS.numpy())
-    for path in (tmp_path / 'pictures', tmp_path / 'set.npz'):
+    np.savez(tmp_path / 'set.npz', x_train=pixels, y_train=LABELS.numpy().astype('u4'))
+    (tmp_path / 'set.NPZ').write_bytes((tmp_path / 'set.npz').read_bytes())
+    for path in (tmp_path / 'pictures', tmp_path / 'set.npz', tmp_path / 'set.NPZ'):
         result = load_result(path)
         ((images, labels),) = result['data']
         assert images.dtype is torch.uint8 and images.shape == (6, 3, 8, 8)

@@ -70,9 +70,12 @@ def test_what_was_recognised_is_one_table(real, tmp_path, capsys):
     images, labels = real
     paths = [save(tmp_path / 'res_DSA_Digits.pt', [images, labels])]
     paths.append(save(tmp_path / 'few.pt', [images[:7], labels[:7]]))
+    method = {'data': [[images, labels]], 'args': {'method': 'DSA'}}
+    paths.append(save(tmp_path / 'method.pt', method))
     _, output = evaluate(paths, tmp_path / 'out', capsys)
     assert 'dsa (as published for DSA)' in output and 'dc (the file names none)' in output
     assert 'few.pt: only 7 of the 10 classes have an image' in output
+    assert output.count('dsa (as published for DSA)') == 2 and 'that of its method' not in output
     _, output = evaluate(paths[:1], tmp_path / 'out', capsys, '--protocol dc')
     assert 'dc (as it was made)' not in output and 'dc (--protocol)' in output
 
@@ -283,8 +286,11 @@ def test_a_picture_that_moves_makes_another_set(tmp_path):
     (folder / '0' / 'b').rename(folder / '1' / 'b')
     assert content_hash(folder) != before
     (folder / '1' / 'Thumbs.db').write_text('x')
-    os.mkfifo(folder / '1' / 'c.png')
+    os.mkfifo(folder / '1' / 'c')
     assert len(load_result(folder)['data'][0][0]) == 3  # what is no picture is left out
+    (folder / '1' / 'd.png').symlink_to('nowhere')
+    with pytest.raises(UserError, match='d.png cannot be read as an image'):
+        load_result(folder)
 
 
 @pytest.mark.parametrize(
@@ -406,6 +412,10 @@ def test_the_faults_of_a_set_are_said_together(real, tmp_path):
         ([real[0], labels[:7]], 'but labels of shape (7,)'),
         ([real[0].long(), labels], 'images of torch.int64 are neither'),
         ([real[0], torch.full((10, 10), float('nan'))], 'soft labels hold NaN'),
+        ([real[0], torch.ones(10, 10).long()], 'unless they are one-hot'),
+        ([real[0], labels + 10**12], 'the label 1e+12 is no class'),
+        ([real[0][:0], labels[:0]], 'images of shape (0, 1, 8, 8) have no pixel'),
+        ([real[0].double() * 1e300, labels], '10 of 10 images hold NaN or infinite'),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             load_result(save(tmp_path / 'a.pt', content))
