@@ -11,12 +11,16 @@ no pixel has are clipped; it says how much. Tensors keep every value; DD-Ranking
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 import io
+import os
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dataset.data import load_dataset
+from dataset.folders import is_visible
 from dataset.pictures import png_bytes
 from dataset.readers import DATASETS
 from evaluation.protocol import protocol_of
@@ -24,7 +28,7 @@ from experiment.layouts import hard, labels_beside, scale_of, without_labels
 from experiment.parser import Parser
 from experiment.result import load_result
 from experiment.values import natural, place, positive
-from storage.files import check_writable, save_tensors, write_atomic
+from storage.files import MOST, check_writable, save_tensors, write_atomic
 from utils import UserError, script
 
 
@@ -93,9 +97,11 @@ def export(result: dict, args) -> None:
     """Write the set, class after class, and say what was written."""
     out, (images, labels) = args.out, result['data'][args.exp]
     order = torch.sort(hard(labels), stable=True).indices
-    values, stored = values_of(result, args.exp, args) if out.suffix != '.pt' else (images, '')
+    values, stored = (
+        values_of(result, args.exp, args) if out.suffix.lower() != '.pt' else (images, '')
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == '.pt':
+    if out.suffix.lower() == '.pt':
         save_tensors(labels_beside(out), labels[order])
         save_tensors(out, images[order].float())
         print(f'{out}: {len(images)} images as they are; their labels: {labels_beside(out)}')
@@ -103,7 +109,7 @@ def export(result: dict, args) -> None:
         names = names_of(result, hard(labels), args)
         pixels, lost = clipped(values[order])
         classes = hard(labels[order]).numpy()
-        if out.suffix == '.npz':
+        if out.suffix.lower() == '.npz':
             buffer = io.BytesIO()
             np.savez_compressed(
                 buffer, x_train=pixels, y_train=classes, class_names=np.array(names)
@@ -130,12 +136,28 @@ def how_to_evaluate(result: dict) -> str:
 
 
 def check_folders(names: list[str]) -> None:
-    """Raise UserError unless classes of these names can each have a folder."""
-    odd = [name for name in names if not name or name[0] == '.' or set(name) & set('/\\\0')]
-    if odd or len({*names}) < len(names):
+    """Raise UserError unless classes of these names can each have a folder, on any disk."""
+    # Names that differ in case, in how accents are stored, or in a last dot, are one on some disks.
+    folders = [unicodedata.normalize('NFC', name).casefold().rstrip(' .') for name in names]
+    counts = Counter(folders)
+    odd = [
+        name
+        for name, folder in zip(names, folders, strict=True)
+        if counts[folder] > 1 or not folder or not names_a_folder(name)
+    ]
+    if odd:
         raise UserError(
-            f'class names such as {(odd or names)[0]!r} cannot each name a folder; use --out x.npz'
+            f'class names such as {odd[0]!r} cannot each name a folder; use --out x.npz'
         )
+
+
+def names_a_folder(name: str) -> bool:
+    """Tell whether a folder can have this name, and is read back."""
+    try:
+        size = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
+    return size <= MOST and is_visible(name) and not set(name) & set('/\\\0')
 
 
 def make_parser() -> Parser:
@@ -169,8 +191,8 @@ def only(files: list[Path]) -> Path:
 
 def check_out(out: Path, synset: Path) -> None:
     """Raise UserError unless out can be written: a file, or a folder that is new or empty."""
-    if out.suffix in ('.npz', '.pt'):
-        files = [out, labels_beside(out)] if out.suffix == '.pt' else [out]
+    if out.suffix.lower() in ('.npz', '.pt'):
+        files = [out, labels_beside(out)] if out.suffix.lower() == '.pt' else [out]
         for file in files:
             check_writable(file, '--out')
             if file.resolve() in (synset.resolve(), labels_beside(synset).resolve()):
@@ -190,7 +212,7 @@ def main(argv=None):
     result = load_result(args.synset)
     if args.exp >= len(result['data']):
         raise UserError(f'--exp {args.exp}: {args.synset} has sets 0 … {len(result["data"]) - 1}')
-    if result['data'][0][0].shape[1] not in (1, 3) and args.out.suffix != '.pt':
+    if result['data'][0][0].shape[1] not in (1, 3) and args.out.suffix.lower() != '.pt':
         raise UserError(f'{args.synset}: its images are neither grey nor colour; use --out set.pt')
     if args.dataset and ('mean' in result or 'zca' in result):
         raise UserError(f'--dataset does nothing: {args.synset} says how it was normalised')

@@ -228,7 +228,8 @@ def test_clipping_is_told(tmp_path, capsys):
     images = torch.zeros(2, 1, 8, 8)
     images[0] = 3.0
     path = save(tmp_path / 'a.pt', {'data': [[images, torch.arange(2)]], 'mean': [0.5], 'std': [1]})
-    main_export.main(f'--synset {path} --out {tmp_path}/b.npz'.split())
+    main_export.main(f'--synset {path} --out {tmp_path}/b.NPZ'.split())
+    assert load_result(tmp_path / 'b.NPZ')['data'][0][1].tolist() == [0, 1]
     # 3.5 x 255 is 637.5 steps above white.
     assert '50.0 % of the values are no pixels and were clipped, by 638' in capsys.readouterr().out
 
@@ -333,7 +334,22 @@ def test_an_export_replaces_no_set(synset, out, real, tmp_path, capsys, monkeypa
     assert (tmp_path / synset).read_bytes() == before
 
 
-@pytest.mark.parametrize('names', [['a', 'a'], ['..', 'b'], ['a/b', 'c'], ['.x', 'y']])
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['a', 'a'],
+        ['..', 'b'],
+        ['a/b', 'c'],
+        ['.x', 'y'],
+        ['Cat', 'cat'],
+        ['a', 'a.'],
+        ['é', 'e\u0301'],
+        ['__MACOSX', 'b'],
+        ['x' * 300, 'b'],
+        ['\ud800', 'b'],
+        ['b', ' '],
+    ],
+)
 def test_names_that_are_no_folders(names, tmp_path, capsys):
     content = {'data': [[torch.zeros(2, 1, 8, 8), torch.arange(2)]], 'class_names': names}
     path = save(tmp_path / 'a.pt', content | {'mean': [0.5], 'std': [1.0]})
