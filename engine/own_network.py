@@ -13,6 +13,7 @@ NETWORKS has it as builder-<hash>, so a changed file makes another run.
 
 import contextlib
 import hashlib
+import sys
 import types
 from collections.abc import Callable
 from functools import partial
@@ -48,8 +49,10 @@ def own_network(text: str) -> str:
         raise UserError(f'--model {text}: a network of your own is path/to/file.py:builder')
     check_file(Path(place), 'file of a network')
     source = Path(place).read_bytes()
-    module = types.ModuleType(Path(place).stem)
+    digest = hashlib.sha256(source).hexdigest()[:HASH]
+    module = types.ModuleType(f'own_network_{digest}')
     module.__file__ = place
+    sys.modules[module.__name__] = module  # where data classes look for it
     # What is hashed is what runs: the file is read once.
     with _said(f'--model {place} cannot be run'):
         exec(compile(source, place, 'exec'), module.__dict__)
@@ -60,7 +63,6 @@ def own_network(text: str) -> str:
             f'--model {text}: {place} has {found} of the name {name!r}; it needs '
             f'{name or "builder"}(channel, num_classes, im_size); {REMEDY}'
         )
-    digest = hashlib.sha256(source).hexdigest()[:HASH]
     known = f'{shortened(name, LONGEST)}-{digest}'
     NETWORKS[known] = partial(build, builder, f'--model {text}')
     return known
@@ -96,12 +98,18 @@ def _check_weights(net, what: str) -> None:
             f'{what}: {type(net).__name__} has no embed(images) that returns features (N, D); '
             f'return Network(features, num_features, num_classes) of networks.py; {REMEDY}'
         )
-    for name, module in net.named_modules():
-        if any(True for _ in module.parameters(recurse=False)) and not is_drawn(module):
+    seen = set()
+    for name, module in net.named_modules(remove_duplicate=False):
+        if not any(True for _ in module.parameters(recurse=False)):
+            continue
+        where = f'{what}: module {name or "itself"!r} ({type(module).__name__})'
+        if not is_drawn(module):
             raise UserError(
-                f'{what}: module {name or "itself"!r} ({type(module).__name__}) has weights, but '
-                'no reset_parameters() that draws them again: give it one'
+                f'{where} has weights, but no reset_parameters() that draws them again: give it one'
             )
+        if module in seen:  # torch's functional_call leaves wrong weights in it
+            raise UserError(f'{where} is in two places: keep it in one, and call it twice')
+        seen.add(module)
     if not any(param.requires_grad for param in net.parameters()):
         raise UserError(f'{what}: the network has no weights to train')
     frozen = [name for name, param in net.named_parameters() if not param.requires_grad]
@@ -116,6 +124,8 @@ def _check_passes(net: nn.Module, images: torch.Tensor, num_classes: int, what: 
     net.train()
     with _said(f'{what} fails on images of {shape}'):
         outputs, again, features = net(images), net(images), net.embed(images)
+    with _said(f'{what} takes {IMAGES} images, but fails on {IMAGES - 1}'):
+        net(images[1:]), net.embed(images[1:])
     wanted = {'forward': (outputs, num_classes), 'embed': (features, 'D')}
     for name, (found, columns) in wanted.items():
         sizes = tuple(found.shape) if torch.is_tensor(found) else type(found).__name__
@@ -125,6 +135,8 @@ def _check_passes(net: nn.Module, images: torch.Tensor, num_classes: int, what: 
                 f'{what}: {name} returns {sizes} for {shape}, it should be '
                 f'({len(images)}, {columns})'
             )
+    if not (outputs.isfinite().all() and features.isfinite().all()):
+        raise UserError(f'{what}: outputs or features of random images are NaN or infinite')
     if not torch.allclose(outputs, again, rtol=1e-3, atol=1e-5):
         raise UserError(
             f'{what}: two passes of the same images differ in training, as with dropout; set its '
@@ -168,7 +180,7 @@ def _said(what: str):
         yield
     except (UserError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end itself when it is run
         if is_memory(error):
             raise
         reason = str(error).partition('\n')[0]

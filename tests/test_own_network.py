@@ -180,6 +180,18 @@ WRONG = {
     'dropout': (network('nn.Flatten(), nn.Dropout()'), 'differ in training, as with dropout'),
     'outputs': (network('nn.Flatten()', classes='3'), r'forward returns \(4, 3\).*\(4, 10\)'),
     'size': (network('nn.Flatten(), nn.Linear(5, 64)'), 'fails on images of 4x1x8x8: RuntimeError'),
+    'ends itself': ('import sys\nsys.exit(0)', 'cannot be run: SystemExit: 0'),
+    'a fixed batch': (
+        network('nn.Unflatten(1, (1, 1)), nn.Flatten(), View()', 'class View(nn.Module):\n'
+                '    def forward(self, images):\n        return images.view(4, -1)\n'),
+        'takes 4 images, but fails on 3: RuntimeError',
+    ),
+    'infinite': (
+        network('nn.Flatten(), nn.Threshold(9, float("inf"))'), 'are NaN or infinite'
+    ),
+    'in two places': (
+        network('nn.Flatten(), *2 * [nn.Linear(64, 64)]'), r"'features.2' \(Linear\) is in two"
+    ),
     'frozen': (
         network('nn.Flatten(), nn.Linear(64, 64).requires_grad_(False)'),
         'features.1.weight is frozen',
@@ -204,6 +216,12 @@ def test_what_is_wrong_is_one_line_before_the_run(case, own, tmp_path, capsys):
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and error.count('\n') == 1 and re.search(message, error), error
     assert not (tmp_path / 'runs').exists()
+
+
+def test_a_file_may_have_data_classes(own):
+    before = 'from dataclasses import dataclass\n@dataclass\nclass Settings:\n    width: int = 4\n'
+    source = 'from __future__ import annotations\n' + network('nn.Flatten()', before)
+    assert make_network(own_network(own(source)), 1, 10, (8, 8))
 
 
 def test_dropout_at_rate_0_is_fine(own):
