@@ -135,7 +135,7 @@ def begin_set(
     made.clear()  # else a GPU would hold two methods
     # Of a finished set nothing but networks is missing.
     if progress.given:
-        return GivenSet(data.device, *progress.given)
+        return GivenSet(data, source or run.checkpoint_path, *progress.given)
     method, seconds = built or timed_build(progress.exp)
     # What the start of the images takes counts as time of the first iteration.
     if progress.method is None:

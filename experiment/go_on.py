@@ -12,9 +12,14 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from experiment.checkpoint import check_within, difference, load_checkpoint, progress_of
+from dataset.data import Data
+from experiment.checkpoint import (
+    REMEDY,
+    check_within,
+    difference,
+    load_checkpoint,
+    progress_of,
+)
 from experiment.progress import Progress
 from experiment.run import Run
 from processes import ranks
@@ -68,12 +73,17 @@ def _write_end(run: Run, exp: int, state: dict) -> None:
 class GivenSet:
     """A finished set of another run, in place of the method that made it: it needs networks.
 
-    synset, stored: [images, labels]; stored: what tiles are decoded from, if there are any.
+    synset, stored: [images, labels]; stored: what tiles are decoded from, if there are any. Raises
+    UserError, which names path, for a set that is not of the data.
     """
 
-    def __init__(self, device: torch.device, synset: list, stored: list | None = None):
-        self.synset = [part.to(device) for part in synset]
-        self.stored = [part.to(device) for part in stored or synset]
+    def __init__(self, data: Data, path: Path, synset: list, stored: list | None = None):
+        images, labels = synset
+        fits = tuple(images.shape[1:]) == data.shape and labels.ndim == 1
+        if not fits or int(labels.max()) >= data.num_classes:
+            raise UserError(f'{path} holds a set that is not of {data.name}; {REMEDY}')
+        self.synset = [part.to(data.device) for part in synset]
+        self.stored = [part.to(data.device) for part in stored or synset]
 
 
 class Neighbours:

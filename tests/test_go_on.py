@@ -256,6 +256,26 @@ def test_what_cannot_go_on_is_made_anew(case, at_once, clusters, tmp_path, capsy
         assert_at_once(at_once('DC', LONG), outcome(tmp_path, LONG))
 
 
+@pytest.mark.parametrize('damage', ['shape', 'labels', 'soft'])
+def test_a_set_of_other_data_is_not_evaluated(damage, clusters, tmp_path, capsys):
+    script, line = CASES['DC']
+    script.main(words(line, tmp_path, (1, 1, 1), clusters))
+    (folder,) = tmp_path.iterdir()
+    state = torch.load(folder / 'checkpoint.pt')
+    images, labels = state['progress']['sets'][0]
+    state['progress']['sets'][0] = {
+        'shape': [images[..., :5], labels],
+        'labels': [images, labels + 70],
+        'soft': [images, torch.rand(len(images), 10)],
+    }[damage]
+    torch.save(state, folder / 'checkpoint.pt')
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        script.main(words(line, tmp_path, (1, 1, 2), clusters))
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and 'holds a set that is not of Digits' in error
+
+
 def test_without_the_states_at_the_ends_networks_and_sets_still_go_on(
     at_once, clusters, tmp_path, capsys, monkeypatch
 ):
