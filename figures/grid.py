@@ -19,6 +19,8 @@ from experiment.values import place, positive
 from figures.style import check_picture, plain, plt, save_figure
 from utils import UserError, printable, script
 
+SIGNS = 30  # of a class's name that are drawn
+
 
 def known_source(args: dict, dataset: str | None) -> Source | None:
     """Return the row of the data set that args name, else of dataset, None if neither is known."""
@@ -75,6 +77,7 @@ def panel(
     source = known_source(args, dataset)
     known = dict(enumerate(result.get('class_names') or (source.class_names if source else ())))
     names = [known.get(c, str(c)) for c in classes]
+    names = [name if len(name) <= SIGNS else f'{name[: SIGNS - 1]}…' for name in names]
     return tile([images[labels == c][:num] for c in classes]), title, names
 
 
@@ -82,7 +85,9 @@ def draw_grid(panels: list[tuple[np.ndarray, str, list[str]]]):
     """Return the figure of panels: the picture, title and class names of each."""
     ratios = [picture.shape[1] / picture.shape[0] for picture, _, _ in panels]
     widths = [max(ratio, 0.35) for ratio in ratios]
-    size = 4.2 * sum(widths) + 0.8, 4.6
+    # Names of up to ten signs fit beside the narrowest picture.
+    signs = max(len(name) for _, _, names in panels for name in names)
+    size = 4.2 * sum(widths) + 0.8 + 0.12 * max(signs - 10, 0), 4.6
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, width_ratios=widths, squeeze=False, layout='constrained'
     )

@@ -725,6 +725,20 @@ def test_rows_of_a_grid_have_the_names_of_their_classes(tmp_path):
     assert names == ['cat', 'ship'] and '1–2 per class' in title
 
 
+def test_a_grid_has_room_for_long_names(tmp_path, recwarn):
+    content = {
+        'data': [[torch.rand(2, 3, 8, 8), torch.arange(2)]],
+        'class_names': ['golden ' * 9, 'b'],
+    }
+    path = tmp_path / 'a.pt'
+    torch.save(content | {'mean': [0.5] * 3, 'std': [1.0] * 3}, path)
+    shown = grid.panel(path, load_result(path), 10, None)
+    figure = grid.draw_grid([shown])
+    figure.draw_without_rendering()
+    assert shown[2] == ['golden golden golden golden g…', 'b'] and not recwarn.list
+    assert figure.axes[0].get_position().width * figure.get_figwidth() > 0.5  # inches
+
+
 def test_the_points_of_features_need_three_finite_images():
     for features in (torch.ones(2, 5), torch.full((9, 5), float('inf'))):
         with pytest.raises(UserError):
