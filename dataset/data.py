@@ -175,6 +175,12 @@ def _read_own(name, data_path, im_size, squash):
     path, in_folder, called = Path(name), Path(data_path) / name, name_of(name)
     if not path.exists() and in_folder.exists():
         path = in_folder
+    if not path.exists():
+        meant = [known for known in DATASETS if _letters(known) == _letters(name)]
+        raise UserError(
+            f'unknown data set {name!r}: no such file or folder; '
+            + (f'did you mean {meant[0]}?' if meant else f'known names: {", ".join(DATASETS)}')
+        )
     known = called.removeprefix('own-')
     if is_known(known):
         say(
@@ -188,11 +194,12 @@ def _read_own(name, data_path, im_size, squash):
         return arrays, found or names
     if path.is_dir():
         return read_folder(path, im_size, squash)
-    if path.is_file():
-        return own_arrays(path, called)
-    raise UserError(
-        f'unknown data set {name!r}: no such file or folder; known names: {", ".join(DATASETS)}'
-    )
+    return own_arrays(path, called)
+
+
+def _letters(name):
+    """Return the letters and digits of a name, in lower case."""
+    return ''.join(filter(str.isalnum, name.casefold()))
 
 
 def load_dataset(

@@ -128,6 +128,7 @@ MISTAKES = {
     'unknown method': ('--method DCC', "'DCC'"),
     'unknown network': ('--model Foo', "'Foo'"),
     'unknown data set': ('--dataset Foo', "unknown data set 'Foo'.*Digits, MNIST"),
+    'a known one, spelled in another way': ('--dataset cifar-10', r'did you mean CIFAR10\?'),
     'unknown strategy': (
         '--dataset Digits --method DSA --dsa_strategy swirl',
         "'swirl'.*color, crop",
