@@ -26,10 +26,8 @@ class Line:
 DISTRIBUTION = 'Distribution matching and dataset distillation'
 FIRST = (
     Line('random images', METHODS_TABLE, 'random real images'),
-    Line('class means', METHODS_TABLE, 'class means'),
     Line('BS', METHODS_TABLE, 'BS (k 20, layer 3)'),
     Line('DC', METHODS_TABLE, 'DC'),
-    Line('DSA', METHODS_TABLE, 'DSA'),
     Line('K-Means centres, no step', TIME, 'K-Means centres on 2 x 2 tiles, no step'),
     Line('DC, `--recipe fast`', TIME, '40 iterations on 2 x 2 tiles (--recipe fast)'),
     Line('IDC, `--recipe fast`', TIME, 'IDC, 7 networks x 10 steps (--recipe fast)'),
