@@ -58,7 +58,9 @@ def add_legend(axis, labels) -> None:
     columns = 2 if max(map(len, labels)) < 40 else 1
     # Constrained layout makes room for it, but at the cost of the axis.
     figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(labels) // columns))
-    figure.legend(loc='outside lower left', ncols=columns, frameon=False, fontsize=8)
+    figure.legend(
+        loc='outside lower left', ncols=columns, frameon=False, fontsize=8, handlelength=3.5
+    )
 
 
 def plain(text: str) -> str:
