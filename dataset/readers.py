@@ -48,8 +48,9 @@ def from_torchvision(name: str, train={'train': True}, test={'train': False}):  
             try:
                 part = getattr(torchvision.datasets, name)(str(data_path), download=True, **chosen)
             except Exception as error:  # URLError, RuntimeError, OSError …, by mirror and version
+                reason = ' '.join(str(error).split())  # torchvision's has a line a mirror
                 raise UserError(
-                    f'{name} is not on disk and cannot be downloaded ({error}); put it at {path} '
+                    f'{name} is not on disk and cannot be downloaded ({reason}); put it at {path} '
                     '(x_train, y_train, x_test, y_test), '
                     'or use --dataset Digits, which needs no download'
                 ) from error

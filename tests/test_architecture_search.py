@@ -26,6 +26,11 @@ SMALL = '--dataset Digits --ipc 4 --epoch_eval_train 4 --epochs_real 1 --num_rea
 SEARCH = f'{SMALL} --grid small D1 Nnone --proxies random early'
 
 
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch):
+    monkeypatch.setattr(os, 'cpu_count', lambda: 2)  # whatever the machine has
+
+
 def run(line, path, *more):
     script.main([*line.split(), '--save_path', str(path), *more])
     (ledger,) = path.glob('search_*/networks.json')

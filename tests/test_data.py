@@ -153,10 +153,10 @@ def test_torchvision_is_asked_to_download(tmp_path, monkeypatch, name, arrays):
 
 def test_no_network_says_where_a_file_is_looked_for(tmp_path, monkeypatch):
     def fail(*args, **keywords):
-        raise OSError('no network')
+        raise OSError('no network:\nmirror a\n')
 
     monkeypatch.setattr(torchvision.datasets, 'SVHN', fail)
-    with pytest.raises(UserError, match=r'svhn\.npz.*Digits'):
+    with pytest.raises(UserError, match=r'\(no network: mirror a\).*svhn\.npz.*Digits'):
         data.load_dataset('SVHN', tmp_path)
 
 
