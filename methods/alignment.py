@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 # Weights of the taps: the embedding, which counts twice, the last one before it, all others.
 EMBEDDING, LAST, OTHERS = 2.0, 1.0, 0.1
-DISCRIMINATION = 0.01
+# Published for a sum over batches of so many images of each class.
+DISCRIMINATION, BATCH = 0.01, 256
 
 
 def weights_of(num: int) -> list[float]:
@@ -30,9 +31,11 @@ def alignment(
     for weight, a, b in zip(weights_of(len(syn)), syn, real, strict=True):
         parts.append(weight * (a - b).square().sum())
         directions.append(2 * weight * (a - b))
-    # Cross-entropy summed over the real images, as published; they are data, the means move.
+    # Cross-entropy of the real images, which are data; the means move. Smaller batches get the same
+    # weight beside the other parts, which are of means.
+    weight = DISCRIMINATION * (BATCH * len(syn[-1]) / len(features))
     logits = features @ syn[-1].T
-    parts.append(DISCRIMINATION * F.cross_entropy(logits, labels, reduction='sum'))
+    parts.append(weight * F.cross_entropy(logits, labels, reduction='sum'))
     wrong = logits.softmax(1) - F.one_hot(labels, len(syn[-1]))
-    directions[-1] = directions[-1] + DISCRIMINATION * wrong.T @ features
+    directions[-1] = directions[-1] + weight * wrong.T @ features
     return torch.stack(parts), directions
