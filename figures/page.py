@@ -13,7 +13,7 @@ from experiment.layouts import hard
 from experiment.result import REAL, load_result
 from figures.curves import FIGURES, LOGGED, group, iterations, read_records, with_logged
 from figures.grid import draw_grid, panel
-from figures.markup import Html, document, picture, table, tag
+from figures.markup import Html, document, escaped, picture, table, tag
 from figures.style import picture_of
 from report.gaps import HEADER as GAPS
 from report.gaps import gap_texts, gaps
@@ -75,9 +75,11 @@ def page(
             for run, of_run in runs.items()
         )
         parts.append(tag('div', *cards, class_='cards'))
-    for name, lines in studies.items():
-        text = tag('pre', '\n'.join(lines), tabindex=0)
-        parts.append(tag('section', tag('h2', f'Study {name}'), text))
+    for name, (first, *rest) in studies.items():
+        # The command and the table; a study without a table has a note alone.
+        text = tag('p', tag('code', first), class_='command') if rest else tag('p', first)
+        lines = tag('pre', *(Html(f'{escaped(line)}\n') for line in rest), tabindex=0)
+        parts.append(tag('section', tag('h2', f'Study {name}'), text, lines))
     return document(f'Runs of {folder}', *parts)
 
 

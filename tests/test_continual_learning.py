@@ -120,9 +120,10 @@ def in_report(folder, html, capsys):
     shown = capsys.readouterr().out
     assert 'study stopped/classes_Digits_MLP' in shown and command in shown
     assert 'better than random and herding' in shown
-    assert command in html.read_text() and '<pre' in html.read_text()
     (table,) = folder.glob('*/table.txt')
     whole = table.read_bytes()
+    page, lines = html.read_text(), whole.decode().splitlines()
+    assert f'<code>{command}' in page and '\n'.join(lines[1:]) in page
     table.write_bytes(b'\xff\x1b[31m')
     main_report.main(['--results', str(folder)])
     assert 'table.txt cannot be read' in capsys.readouterr().out
