@@ -127,6 +127,8 @@ def _widened(labels: torch.Tensor) -> torch.Tensor:
     """Return whole numbers of any width as int64, one-hot rows as probabilities."""
     if labels.layout is not torch.strided or labels.device.type == 'meta':
         return labels
+    if labels.dtype is torch.bool and labels.ndim < 2:
+        return labels  # True and False are no numbers of classes
     labels = labels.long()
     one_hot = labels.ndim == 2 and (labels >= 0).all() and (labels.sum(1) == 1).all()
     return labels.float() if one_hot else labels
