@@ -159,7 +159,7 @@ KIND = {
 def load_result(path: Path) -> dict:
     """Load a result file, ours or another project's; raise UserError for another format."""
     result = in_our_layout(path)
-    refuse(path, [fault for pair in result['data'] for fault in faults_of(*pair)])
+    refuse(path, [text for pair in result['data'] for text in faults_of(*pair)])
     args = result.get('args')
     if isinstance(args, dict) and 'data_hash' not in args:
         # Another project's: a word of ours may mean something else there, and is left out then.
