@@ -5,6 +5,7 @@ Both are checked before they are believed; `log.jsonl.xz` is the log of a kept r
 
 import json
 import lzma
+from math import fsum
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,13 @@ def start_of(records: list[dict], network: str) -> float | None:
 def images_seen(records: list[dict], args: dict, num_sets: int) -> int:
     """Return how many real images a class of a set was matched with, repetitions counted."""
     steps = args.get('outer_loop') or 1
-    return round(sum(r.get('batch_real') or 0 for r in records) * steps / num_sets)
+    # Python's sum rounds in another way from 3.12 on.
+    return round(fsum(r.get('batch_real') or 0 for r in records) * steps / num_sets)
 
 
 def minutes_of(records: list[dict], key: str) -> float:
     """Return the minutes that the records count under a key of seconds."""
-    return sum(record.get(key) or 0 for record in records) / 60
+    return fsum(record.get(key) or 0 for record in records) / 60
 
 
 def state_of(run: Path) -> str:
