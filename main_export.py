@@ -96,12 +96,10 @@ def write_pictures(folder: Path, pixels: np.ndarray, labels: np.ndarray, names: 
 def export(result: dict, args) -> None:
     """Write the set, class after class, and say what was written."""
     out, (images, labels) = args.out, result['data'][args.exp]
-    order = torch.sort(hard(labels), stable=True).indices
-    values, stored = (
-        values_of(result, args.exp, args) if out.suffix.lower() != '.pt' else (images, '')
-    )
+    order, kind = torch.sort(hard(labels), stable=True).indices, out.suffix.lower()
+    values, stored = (images, '') if kind == '.pt' else values_of(result, args.exp, args)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix.lower() == '.pt':
+    if kind == '.pt':
         save_tensors(labels_beside(out), labels[order])
         save_tensors(out, images[order].float())
         print(f'{out}: {len(images)} images as they are; their labels: {labels_beside(out)}')
@@ -109,7 +107,7 @@ def export(result: dict, args) -> None:
         names = names_of(result, hard(labels), args)
         pixels, lost = clipped(values[order])
         classes = hard(labels[order]).numpy()
-        if out.suffix.lower() == '.npz':
+        if kind == '.npz':
             buffer = io.BytesIO()
             np.savez_compressed(
                 buffer, x_train=pixels, y_train=classes, class_names=np.array(names)
@@ -191,8 +189,9 @@ def only(files: list[Path]) -> Path:
 
 def check_out(out: Path, synset: Path) -> None:
     """Raise UserError unless out can be written: a file, or a folder that is new or empty."""
-    if out.suffix.lower() in ('.npz', '.pt'):
-        files = [out, labels_beside(out)] if out.suffix.lower() == '.pt' else [out]
+    kind = out.suffix.lower()
+    if kind in ('.npz', '.pt'):
+        files = [out, labels_beside(out)] if kind == '.pt' else [out]
         for file in files:
             check_writable(file, '--out')
             if file.resolve() in (synset.resolve(), labels_beside(synset).resolve()):

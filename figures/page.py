@@ -76,10 +76,11 @@ def page(
         )
         parts.append(tag('div', *cards, class_='cards'))
     for name, (first, *rest) in studies.items():
-        # The command and the table; a study without a table has a note alone.
-        text = tag('p', tag('code', first), class_='command') if rest else tag('p', first)
-        lines = tag('pre', *(Html(f'{escaped(line)}\n') for line in rest), tabindex=0)
-        parts.append(tag('section', tag('h2', f'Study {name}'), text, lines))
+        content = [tag('p', first)]  # a note
+        if rest:  # a command and its table
+            lines = tag('pre', Html('\n'.join(map(escaped, rest))), tabindex=0)
+            content = [tag('p', tag('code', first), class_='command'), lines]
+        parts.append(tag('section', tag('h2', f'Study {name}'), *content))
     return document(f'Runs of {folder}', *parts)
 
 
