@@ -20,7 +20,6 @@ from torch.func import functional_call, jvp
 
 from engine.device import autocast
 from engine.graphs import replayed
-from processes import ranks
 
 # Images x height x width of a chunk: 1024 images of 32x32 on a GPU, elsewhere 64.
 CHUNK_PIXELS = {'cuda': 2**20}
@@ -79,11 +78,6 @@ def embed(net: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
     """Return the penultimate features (N, D) of images (N, C, H, W)."""
     with autocast(images.device, precision):
         return net.embed(images).to(images.dtype)
-
-
-def projected(net: nn.Module, images: torch.Tensor, directions: torch.Tensor, precision: str):
-    """Return Σ_n <embedding of image n, directions[n]>."""
-    return (embed(net, images, precision) * directions).sum()
 
 
 @functools.cache
@@ -177,62 +171,3 @@ class Gradients:
             weights = images.new_full((len(images),), 1 / len(images))
         # A compiled pass is made for one shape, so it pays to fill up the last chunk.
         return chunks(self.size, self.compile, images, labels, weights)
-
-
-class Embeddings:
-    """Mean embeddings by net of images of several classes, and their gradients, in chunks.
-
-    shape: (C, H, W) of an image; whole: no chunks, for a network that mixes images (batch norm).
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        shape: tuple[int, int, int],
-        precision: str,
-        compile: bool | str,
-        whole: bool,
-    ):
-        self.size = None if whole else largest_chunk(net, shape[1] * shape[2])
-        self.net = net
-        device, self.compile = next(net.parameters()).device, False if whole else compile
-        features, along = (choose(f, self.compile) for f in (embed, projected))
-
-        # The features of real images need no graph.
-        def feature_pass(images):
-            with torch.no_grad():
-                return [features(net, images, precision)]
-
-        # The gradient of the images, when the derivative for their embedding is known.
-        def image_pass(images, directions):
-            images = images.detach().requires_grad_()
-            return [torch.autograd.grad(along(net, images, directions, precision), images)[0]]
-
-        self.feature_pass, self.image_pass = (
-            replayed(f, self.compile, device) for f in (feature_pass, image_pass)
-        )
-
-    def means(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-        """Return the mean embedding (K, D) of the images (N, C, H, W) of each class."""
-        features = self._shared(self.feature_pass, (self.net.embed_size,), images)
-        # Sum and count by class: one pass, however many classes there are.
-        sums, counts = (features.new_zeros(num_classes, size) for size in (features.shape[1], 1))
-        sums.index_add_(0, labels, features)
-        return sums / counts.index_add_(0, labels, features.new_ones(len(images), 1))
-
-    def of_images(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """Return ∇x Σ_n <embedding of image n, directions[n]> (N, C, H, W), directions (N, D)."""
-        return self._shared(self.image_pass, images.shape[1:], images, directions)
-
-    def _shared(self, passed, shape, *tensors):
-        """Return what a pass makes of each of the tensors' rows (N, *shape); ranks share chunks."""
-        # Without chunks all images are one: batch norm looks at the others.
-        num = len(tensors[0])
-        size = equal_chunk(num, self.size or num)
-        result = tensors[0].new_zeros(num, *shape)
-        for number, part in enumerate(chunks(size, self.compile, *tensors)):
-            if ranks.owns(number):
-                own = result[number * size : (number + 1) * size]
-                own.copy_(passed(*part)[0][: len(own)])  # without the zeros of the last chunk
-        ranks.add_up(result)
-        return result

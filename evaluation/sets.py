@@ -16,7 +16,7 @@ from experiment.result import load_result
 from utils import UserError
 
 # The protocols of methods that augment, as their authors do.
-PROTOCOLS = dict.fromkeys(('DSA', 'BS-DSA', 'DM', 'BS-DM', 'MTT', 'CAFE'), 'dsa')
+PROTOCOLS = dict.fromkeys(('DSA', 'BS-DSA', 'DM', 'BS-DM', 'IDM', 'MTT', 'CAFE'), 'dsa')
 PROTOCOLS |= {'IDC': 'idc', 'DREAM': 'idc'}
 
 

@@ -39,13 +39,14 @@ def images_seen(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
     ipc = num_images(args)
     matched = outer * (args.get('batch_real', 0) + 4 * ipc)
     trained = (outer - 1) * args.get('inner_loop', 0) * ipc
-    trained += (outer - 1) * args.get('n_data', 0) // data.num_classes  # of IDC, real images
-    times = (
+    times = 2 if 'num_nets' in args else outer - 1  # that IDM, IDC learn from real images
+    trained += times * args.get('n_data', 0) // data.num_classes
+    evaluations = (
         1 + (iterations - 1) // args['eval_every'] if args.get('eval_every') and iterations else 0
     )
     epochs = args['epoch_eval_train'] or 300
     evaluated = epochs * ipc * data.num_classes + len(data.labels_test) // 3
-    evaluated *= (1 + times) * args['num_eval'] * len(pool)
+    evaluated *= (1 + evaluations) * args['num_eval'] * len(pool)
     return args['num_exp'] * (iterations * data.num_classes * (matched + trained) + evaluated)
 
 

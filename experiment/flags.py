@@ -14,6 +14,7 @@ from dataset.readers import DATASETS, dsa_strategy
 from engine.device import fast_precision
 from engine.own_network import own_network
 from experiment.values import (
+    amount,
     loops,
     natural,
     or_auto,
@@ -125,6 +126,10 @@ FLAGS = {
     'learn_labels': Flag('experiment', 'learn the labels of the images, too', False, bool),
     'ridge': Flag('experiment', 'regularisation of kernel regression, times the mean of its '
                   'diagonal', 1e-6, share),
+    'num_nets': Flag('experiment', 'networks in the queue', 100, several),
+    'net_every': Flag('experiment', 'iterations until a fresh one joins it', 30, positive),
+    'ce_weight': Flag('experiment', 'weight of the cross-entropy of the images, times the '
+                      'accuracy of the network in percent', type=amount),
     # which real images a step sees
     'draw': Flag('clusters', 'which real images of a class a step sees', column=True, label=' '),
     'layer_idx': Flag('clusters', 'block of ResNet18: 0, 1, 2 or 3', 1, int, (0, 1, 2, 3),

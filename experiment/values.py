@@ -35,6 +35,7 @@ positive, natural = number(int, 1, MOST), number(int, 0, MOST)
 several, loops = number(int, 1, 100_000), number(int, 0, 100_000)
 pixels = number(int, 1, 1024)
 rate, share = number(float, 0, MOST_RATE, '(]'), number(float, 0, 1, '[)')
+amount = number(float, 0, MOST_RATE)
 
 
 def or_auto(convert):

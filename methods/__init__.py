@@ -21,6 +21,7 @@ from methods.distribution_matching import DistributionMatching
 from methods.feature_alignment import FeatureAlignment
 from methods.gradient_matching import GradientMatching, SiameseGradientMatching
 from methods.idc import DREAM, IDC
+from methods.improved_matching import ImprovedDistributionMatching
 from methods.inner_loop import SCHEDULES
 from methods.kernel_inducing_points import KernelInducingPoints
 from methods.levels import LEVELS
@@ -34,6 +35,7 @@ METHODS = {
     'DC': GradientMatching,
     'DSA': SiameseGradientMatching,
     'DM': DistributionMatching,
+    'IDM': ImprovedDistributionMatching,
     'DD': DatasetDistillation,
     'IDC': IDC,
     'DREAM': DREAM,

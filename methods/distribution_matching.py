@@ -12,7 +12,7 @@ import torch
 from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.device import read_back
-from engine.gradients import Embeddings
+from engine.embeddings import Embeddings
 from engine.training import load_optimizer
 from engine.trial import check_network
 from experiment.arguments import Arguments, num_images
@@ -78,8 +78,7 @@ class DistributionMatching:
         Return what to log: `loss` (the sum over classes / K) and `batch_real`. Raises
         FloatingPointError if the images are not finite.
         """
-        redraw(self.net, self.rng.generator)
-        self.net.train()
+        self.next_network()
         num_classes = self.data.num_classes
         index, real, seen = [], [], []
         image_syn = self.image_syn.detach().requires_grad_()
@@ -100,12 +99,21 @@ class DistributionMatching:
         difference = means[0] - means[1]  # (K, D)
         # The loss's derivative for the embedding of an image is the same for all images of a class.
         per_image = 2 * difference[label_syn] * num_classes / len(seen)
-        grad = self.embeddings.of_images(seen.detach(), per_image)
+        grad = self.gradient(seen.detach(), per_image, label_syn)
         (self.image_syn.grad,) = torch.autograd.grad(seen, image_syn, grad)
         ranks.copy_first(self.image_syn.grad)
         self.optimizer_img.step()
         self.iteration += 1
         return self._log(difference, len(real) / num_classes)
+
+    def next_network(self) -> None:
+        """Make self.net the network of this iteration: a fresh one."""
+        redraw(self.net, self.rng.generator)
+        self.net.train()
+
+    def gradient(self, images, directions, labels) -> torch.Tensor:
+        """Return the gradient for images (N, C, H, W), of embeddings' derivatives directions."""
+        return self.embeddings.of_images(images, directions)
 
     def _log(self, difference, batch_real):
         loss = difference.square().sum() / self.data.num_classes

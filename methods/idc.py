@@ -19,6 +19,7 @@ from engine.trial import check_network, last_batch
 from experiment.arguments import Arguments
 from methods.gradient_matching import GradientMatching
 from methods.inner_loop import RealTraining, images_in_batches
+from methods.presets import usual_init
 from processes import ranks
 from utils import Rng, UserError
 
@@ -41,11 +42,6 @@ def usual_lr_img(flags: dict) -> float:
 def usual_n_data(flags: dict) -> int:
     """500, with CIFAR10 and CIFAR100 2000"""
     return 2000 if flags['dataset'] in ('CIFAR10', 'CIFAR100') else 500
-
-
-def usual_init(flags: dict) -> str:
-    """mix, without tiles real"""
-    return 'mix' if flags['factor'] > 1 else 'real'
 
 
 class IDC(GradientMatching):

@@ -59,6 +59,11 @@ def usual_lr_img(flags: dict) -> float:
     return 0.01 if flags['model'] == 'MLP' else 0.1
 
 
+def usual_init(flags: dict) -> str:
+    """mix, without tiles real"""
+    return 'mix' if flags['factor'] > 1 else 'real'
+
+
 def usual_quantile(flags: dict) -> float | None:
     """0.9975 with --reduce mask"""
     return 0.9975 if flags['reduce'] == 'mask' else None

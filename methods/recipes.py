@@ -48,9 +48,22 @@ IDC_TILES = {1: _FEW_REAL | {'Iteration': 40}}
 # At ipc 10 gradient matching needs networks that learn; distribution matching does not.
 DM_TILES = {10: {'factor': 2, 'init': 'mix', 'batch_real': 32, 'Iteration': 150, 'compile': 'off'}}
 
+# A queue of few and young networks, which learn from one small batch of real images a step.
+_YOUNG = {
+    'num_nets': 4,
+    'net_every': 100,
+    'n_data': 64,
+    'batch_real': 32,
+    'ce_weight': 0.3,
+    'factor': 1,
+    'init': 'centres',
+    'compile': 'off',
+}
+IDM_FAST = {10: _YOUNG | {'Iteration': 500}}
+
 # {recipe: {method: {images per class: {flag: value}}}}
 RECIPES = {
-    'fast': {'DC': FAST, 'IDC': IDC_FAST},
+    'fast': {'DC': FAST, 'IDC': IDC_FAST, 'IDM': IDM_FAST},
     'tiles': {'DC': TILES, 'DM': DM_TILES, 'IDC': IDC_TILES},
     'dcc': {'DC': DCC, 'DSA': DCC},
     'mda': {'DC': MDA, 'DSA': MDA},

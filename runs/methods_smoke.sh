@@ -12,6 +12,7 @@ one="--ipc 1 --eval_every 0 $digits"
 ten="--ipc 10 --init real --eval_every 0 $digits"
 match="--outer_loop 10 --inner_loop 10 --Iteration 5 $ten"
 idc="--Iteration 3 --outer_loop 6 --n_data 64 --lr_img 0.5 --epoch_eval_train 100"
+idm="--method IDM --Iteration 60 --factor 1 --num_nets 4 --net_every 20 --n_data 64 --batch_real 64"
 k5="--layer_idx 3 --num_cluster 5 $cluster"
 $python main_cluster.py --dataset Digits $k5
 $python main.py --method random $chosen
@@ -30,6 +31,7 @@ $python main_BS.py --Iteration 40 $one $k5
 $python main.py --method DSA --Iteration 40 --epoch_eval_train 300 $one
 $python main.py --method DM --Iteration 200 --epoch_eval_train 300 $one
 $python main_BS.py --method DM --Iteration 200 --epoch_eval_train 300 $one $k5
+$python main.py $idm --ce_weight 0.02 --epoch_eval_train 100 $one
 $python main.py --method DD --Iteration 200 --lr_img 0.05 --lr_net 0.05 $one
 $python main.py --method DC --Iteration 40 --draw representative --batch_real 32 $one
 $python main.py --method IDC $idc $one

@@ -97,6 +97,7 @@ def make_method(digits):
             'dsa_strategy': 'None', 'dis_metric': 'ours', 'reduce': 'none', 'mask_quantile': None,
             'level': 'intra', 'schedule': 'constant', 'factor': 1, 'momentum_net': 0.0,
             'learn_labels': False, 'ridge': 1e-6, 'n_data': 64,
+            'num_nets': 4, 'net_every': 3, 'ce_weight': 0.1,
             'Iteration': 10, 'precision': 'fp32', 'compile': False,
             'rng': Rng('cpu', seed),
         }  # fmt: skip

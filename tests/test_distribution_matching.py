@@ -8,7 +8,7 @@ import torch
 
 import main as main_script
 from dataset.readers import dsa_strategy
-from engine.gradients import Embeddings
+from engine.embeddings import Embeddings
 from experiment.arguments import parse_condensing
 from methods import SHELF
 from networks import make_network, redraw
@@ -33,7 +33,7 @@ def plain_step(method):
     'keywords', [{}, {'ipc': 3, 'dsa_strategy': dsa_strategy('CIFAR10'), 'init': 'real'}]
 )
 def test_a_step_equals_the_plain_loss(make_method, keywords, monkeypatch):
-    monkeypatch.setattr('engine.gradients.largest_chunk', lambda net, pixels: 7)
+    monkeypatch.setattr('engine.embeddings.largest_chunk', lambda net, pixels: 7)
     ours, slow = (make_method('DM', **keywords) for _ in range(2))
     log = ours.step()
     loss, grad = plain_step(slow)

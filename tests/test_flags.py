@@ -18,7 +18,7 @@ from experiment.arguments import POINTLESS, condensing_parser, parse_condensing
 from experiment.flags import FLAGS, REPLACES
 from experiment.parser import Parser
 from experiment.shelf import UNCLUSTERED, keywords_of, own_flags, spelled
-from experiment.values import loops, natural, pixels, positive, rate, several, share, word
+from experiment.values import amount, loops, natural, pixels, positive, rate, several, share, word
 from figures import clusters, curves, diagram, embedding, gradient_error, grid, study
 from methods import METHODS, SHELF
 from utils import UserError, script
@@ -37,6 +37,7 @@ SENSIBLE = {
     int: {'0': 0, '٣': 3},  # --layer_idx
     rate: INTEGERS | {'5.0': 5.0, str(10**30): 1e30},
     share: {'0': 0.0},
+    amount: INTEGERS | {'0': 0.0, '5.0': 5.0, str(10**30): 1e30},
 }
 NUMERIC = [name for name, flag in FLAGS.items() if flag.type in SENSIBLE]
 PARSER = condensing_parser('', SHELF)

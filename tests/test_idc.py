@@ -183,7 +183,7 @@ SHORT = '--dataset Digits --num_exp 1 --num_eval 1 --epoch_eval_train 1 --compil
         ('--method IDC --model ConvNetD1 --ipc 50', '--init mix needs 200 images'),
         ('--method IDC --n_data 0', 'at least 1'),
         ('--method IDC --outer_loop auto', '--outer_loop auto: --method IDC has no rule'),
-        ('--method DC --n_data 100', '--n_data does nothing for --method DC; use it with IDC'),
+        ('--method DC --n_data 100', '--n_data does nothing for --method DC; use it with IDM, IDC'),
         ('--method IDC --inner_loop 5', '--inner_loop does nothing for --method IDC'),
         ('--method DM --draw representative', 'use it with DC, DSA, IDC, DREAM'),
         ('--method DC --draw representative --layer_idx 3', '--layer_idx does nothing with --draw'),

@@ -99,6 +99,7 @@ JOBS = {
     3: [
         ('main.py', f'{LINE} --method DC {LOOPS}'),
         ('main.py', f'{LINE} --method DM --batch_real 200'),
+        ('main.py', f'{LINE} --method IDM --num_nets 4 --n_data 32'),
         (
             'main.py',
             f'{LINE} --method DREAM --model ConvNetD1 --outer_loop 3 --n_data 32 --batch_real 8',

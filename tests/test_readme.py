@@ -108,7 +108,9 @@ def test_a_data_set_and_a_network_are_one_row_each(tmp_path, monkeypatch):
     network = partial(networks.convnet, depth=1, width=8)
     monkeypatch.setitem(networks.NETWORKS, 'Narrow', network)
     line = '--dataset Stripes --model Narrow --num_exp 1 --num_eval 1 --epoch_eval_train 200'
-    result = run(main_script, f'{line} --init real --Iteration 5 --eval_every 0', tmp_path)
+    result = run(
+        main_script, f'{line} --init real --Iteration 5 --eval_every 0 --precision fp32', tmp_path
+    )
     assert result['accs_all_exps']['Narrow'][0] > 0.9 and result['mean'] == pytest.approx([0.4])
 
 

@@ -151,7 +151,7 @@ MISTAKES = {
     ),
     'a coreset learns nothing': (
         '--dataset Digits --method herding --Iteration 1',
-        '--Iteration does nothing for --method herding; use it with DC, DSA, DM, DD',
+        '--Iteration does nothing for --method herding; use it with DC, DSA, DM, IDM, DD',
     ),
     'no real device': ('--dataset Digits --device meta', '--device meta cannot be used'),
     'evaluation network too deep': ('--dataset Digits --eval_mode D', 'depth 4.*8x8'),

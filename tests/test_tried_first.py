@@ -107,7 +107,7 @@ def test_what_works_is_not_refused(case, tiny, tmp_path, monkeypatch, capsys):
 
 
 def test_every_method_with_a_network_that_it_condenses_with_tries_it():
-    for name in ('DC', 'DSA', 'DM', 'DD', 'CAFE', 'IDC', 'DREAM'):
+    for name in ('DC', 'DSA', 'DM', 'IDM', 'DD', 'CAFE', 'IDC', 'DREAM'):
         assert callable(METHODS[name].check)
     assert METHODS['DSA'].check is check_inner_loop
 
