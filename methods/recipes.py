@@ -3,6 +3,7 @@
 fast  past the published accuracy of DC in a minute (docs/time_to_accuracy.md): four images in the
       pixels of one, from K-Means centres; chosen on seed 0
       IDC: a few points more in two minutes, by networks that see few real images
+      IDM: 10 images per class without tiles
 tiles the same for longer; at 10 images per class DM, from random real images in the tiles
 dcc   all classes at once after a warm-up (DCC, Lee et al., ICML 2022, arXiv 2202.02916)
 mda   both levels, magnitudes, ever fewer epochs (Jiang et al., arXiv 2208.00311, Ours-MDA)
@@ -60,11 +61,12 @@ _YOUNG = {
     'compile': 'off',
 }
 IDM_FAST = {10: _YOUNG | {'Iteration': 500}}
+IDM_TILES = {10: _YOUNG | {'factor': 2, 'init': 'mix', 'ce_weight': 0.5, 'Iteration': 300}}
 
 # {recipe: {method: {images per class: {flag: value}}}}
 RECIPES = {
     'fast': {'DC': FAST, 'IDC': IDC_FAST, 'IDM': IDM_FAST},
-    'tiles': {'DC': TILES, 'DM': DM_TILES, 'IDC': IDC_TILES},
+    'tiles': {'DC': TILES, 'DM': DM_TILES, 'IDC': IDC_TILES, 'IDM': IDM_TILES},
     'dcc': {'DC': DCC, 'DSA': DCC},
     'mda': {'DC': MDA, 'DSA': MDA},
 }

@@ -104,7 +104,9 @@ for part in ${PARTS:-parity speed recipes study cells}; do
     recipes) # seeds 1 to 3 of the recipes of time to accuracy
         for recipe in fast tiles; do
             for seed in 1 2 3; do
-                cell main.py --recipe $recipe --compile graphs --num_eval 5 --seed $seed "$@"
+                common="--recipe $recipe --compile graphs --num_eval 5 --seed $seed"
+                cell main.py $common "$@"
+                cell main.py --method IDM --ipc 10 --protocol dc $common "$@"
             done
             wait
         done
