@@ -61,12 +61,11 @@ _YOUNG = {
     'compile': 'off',
 }
 IDM_FAST = {10: _YOUNG | {'Iteration': 500}}
-IDM_TILES = {10: _YOUNG | {'factor': 2, 'init': 'mix', 'ce_weight': 0.5, 'Iteration': 300}}
 
 # {recipe: {method: {images per class: {flag: value}}}}
 RECIPES = {
     'fast': {'DC': FAST, 'IDC': IDC_FAST, 'IDM': IDM_FAST},
-    'tiles': {'DC': TILES, 'DM': DM_TILES, 'IDC': IDC_TILES, 'IDM': IDM_TILES},
+    'tiles': {'DC': TILES, 'DM': DM_TILES, 'IDC': IDC_TILES},
     'dcc': {'DC': DCC, 'DSA': DCC},
     'mda': {'DC': MDA, 'DSA': MDA},
 }
