@@ -16,7 +16,8 @@ from experiment.result import load_result
 from utils import UserError
 
 # The protocols of methods that augment, as their authors do.
-PROTOCOLS = dict.fromkeys(('DSA', 'BS-DSA', 'DM', 'BS-DM', 'IDM', 'MTT', 'CAFE'), 'dsa')
+AUGMENTED = 'DSA', 'BS-DSA', 'DM', 'BS-DM', 'IDM', 'BS-IDM', 'MTT', 'CAFE'
+PROTOCOLS = dict.fromkeys(AUGMENTED, 'dsa')
 PROTOCOLS |= {'IDC': 'idc', 'DREAM': 'idc'}
 
 

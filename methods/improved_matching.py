@@ -34,6 +34,12 @@ def usual_ce_weight(flags: dict) -> float:
     return 0.1 if flags['ipc'] >= 50 else 0.5
 
 
+def training_batches(n_data: int, batch_train: int, data: Data) -> tuple[int, int]:
+    """Return the size of a batch that a network learns from, and the images of all batches."""
+    size = min(n_data, batch_train)
+    return size, images_in_batches(n_data, size, data)
+
+
 class NetworkQueue:
     """Networks of different age, as weights of one network, which learn from plain real images.
 
@@ -46,8 +52,8 @@ class NetworkQueue:
         lr_net: float, batch_train: int, precision: str, compile: bool | str,
     ):  # fmt: skip
         self.data, self.net, self.rng, self.precision = data, net, rng, precision
-        self.every, self.batch_train = net_every, min(n_data, batch_train)
-        self.num = images_in_batches(n_data, self.batch_train, data)
+        self.every = net_every
+        self.batch_train, self.num = training_batches(n_data, batch_train, data)
         self.accuracy = torch.zeros((), device=data.device)
         # A recorded step keeps to its tensors, so networks change in place: momentum, too.
         optimizer = evaluation_optimizer(net, lr_net)
@@ -162,8 +168,8 @@ class ImprovedDistributionMatching(DistributionMatching):
     def check(data: Data, args: Arguments) -> None:
         """Raise UserError if the network cannot see a batch of real images that will occur."""
         DistributionMatching.check(data, args)
-        batch = min(args.n_data, args.batch_train)
-        smallest = last_batch(images_in_batches(args.n_data, batch, data), batch)
+        batch, num = training_batches(args.n_data, args.batch_train, data)
+        smallest = last_batch(num, batch)
         check_network(args.model, data, smallest, f'--method {args.method}')
 
     def next_network(self) -> None:
@@ -181,7 +187,7 @@ class ImprovedDistributionMatching(DistributionMatching):
     def step(self, pause=lambda: False) -> dict:
         """Do one iteration: a step on the images, then some networks learn from real images.
 
-        Return what to log: of DM, `accuracy` of the network that was matched, and `inner_images`.
+        Return what to log: what DM does, and `inner_images` that networks learned from.
         """
         log = super().step(pause)
         return log | {'inner_images': self.networks.train()}
