@@ -4,6 +4,7 @@
     # VICO-UoE/DatasetCondensation, cloned.
     python bench.py --reference path/to/DatasetCondensation
     python bench.py --to_accuracy --ipc 1 --seeds 1 2 3 4 5     # seconds to the published accuracy
+    python bench.py --to_accuracy --ipc 10 --method DM --recipe tiles
 
 Medians after one warm-up; every contestant runs in a process of its own, as its users would run it.
 """
@@ -38,10 +39,11 @@ COLUMNS = (
     'share_of_copy_rate', 'first_match', 'spread_match', 'ranks', 'gather',
 )  # fmt: skip
 # Flags that time parts of a run, flags of whole runs, and contestants other than ours.
-PARTS = 'method', 'precision', 'compile', 'textbook', 'ranks', 'only_match'
+PARTS = 'precision', 'compile', 'textbook', 'ranks', 'only_match'
 CONTEST = 'recipe', 'seeds', 'num_eval', 'save_path'
 OTHERS = 'reference', 'textbook'
 EPOCHS = {'DC': 301, 'BS': 301, 'DSA': 1001}
+WITH_RECIPE = dict.fromkeys(method for of in RECIPES.values() for method in of)
 
 
 def row_of(method: str, ipc: int, name: str, measured: dict, work: tuple, rate: dict) -> dict:
@@ -71,7 +73,10 @@ def row_of(method: str, ipc: int, name: str, measured: dict, work: tuple, rate: 
 def make_parser() -> Parser:
     """Return the parser of this script's flags."""
     parser = Parser(__doc__)
-    parser.add_argument('--method', nargs='+', default=['DC'], choices=EPOCHS, help='default: DC')
+    parser.add_argument(
+        '--method', nargs='+', default=['DC'], choices=EPOCHS | WITH_RECIPE,
+        help='default: DC; the contest has those with the recipe, the rest DC, BS, DSA',
+    )  # fmt: skip
     parser.add_argument(
         '--ipc', nargs='+', type=several, default=[1, 10, 50], help='default: 1 10 50'
     )
@@ -153,6 +158,15 @@ def check_flags(args, typed: set[str]) -> None:
             raise UserError(f'--{min(typed.intersection(flags))} does nothing {why}: leave one out')
 
 
+def check_methods(args) -> None:
+    """Raise UserError for a method that the contest, or what is not the contest, does not have."""
+    known = RECIPES[args.recipe] if args.to_accuracy else EPOCHS
+    what = f'--to_accuracy --recipe {args.recipe}' if args.to_accuracy else 'without --to_accuracy'
+    for method in args.method:
+        if method not in known:
+            raise UserError(f'--method {method}: {what} has only {", ".join(known)}')
+
+
 def prepare(args) -> None:
     """Make the folder of --out and import the reference: mistakes show before any work."""
     check_writable(args.out, '--out')
@@ -172,6 +186,7 @@ def main(argv=None):
     parser = make_parser()
     args = parser.parse_args(argv)
     check_flags(args, parser.typed(argv))
+    check_methods(args)
     device = set_up_device(args.device, 'fp32')
     prepare(args)
     precisions = args.precision or dict.fromkeys([fast_precision(args.device), 'fp32'])

@@ -5,6 +5,7 @@ of condensing, the start of the images included, evaluation apart. The reference
 same call, an iteration of its own settings, times the iterations of the paper.
 """
 
+import itertools
 from pathlib import Path
 from statistics import mean, median, pstdev
 
@@ -23,17 +24,18 @@ from report.tables import paper_of, paper_text, published
 from utils import UserError
 
 COLUMNS = (
-    'recipe', 'ipc', 'factor', 'iterations', 'precision', 'compile', 'real_images', 'seeds',
-    'networks', 'accuracy', 'std', 'start', 'seconds', 'published', 'reference_iteration',
+    'method', 'recipe', 'ipc', 'factor', 'iterations', 'precision', 'compile', 'real_images',
+    'seeds', 'networks', 'accuracy', 'std', 'start', 'seconds', 'published', 'reference_iteration',
     'reference_hours', 'times',
 )  # fmt: skip
 ITERATIONS = 1000  # of the paper
 PAPERS = Path(__file__).parents[1] / 'docs' / 'published.csv'
 
 
-def arguments_of(ipc: int, seed: int, options: dict) -> Arguments:
-    """Return the arguments of main.py with the recipe."""
-    words = ['--recipe', options['recipe'], '--ipc', ipc, '--seed', seed, '--num_exp', 1]
+def arguments_of(method: str, ipc: int, seed: int, options: dict) -> Arguments:
+    """Return the arguments of main.py with the recipe, evaluated by the protocol of DC."""
+    words = ['--method', method, '--recipe', options['recipe'], '--ipc', ipc, '--seed', seed]
+    words += ['--num_exp', 1, '--protocol', 'dc']
     names = 'num_eval', 'dataset', 'data_path', 'save_path', 'device'
     words += [word for name in names for word in (f'--{name}', options[name])]
     return parse_condensing('', [*map(str, words)], SHELF, draw='uniform')
@@ -62,7 +64,7 @@ def contest_row(data: Data, runs: list[Arguments], device: str) -> dict:
         starts += [start_of(records, network) for network in own]
     starts = [start for start in starts if start is not None]
     return {
-        'recipe': args.recipe, 'ipc': args.ipc, 'factor': args.factor,
+        'method': args.method, 'recipe': args.recipe, 'ipc': args.ipc, 'factor': args.factor,
         'iterations': args.Iteration, 'precision': args.precision, 'compile': args.compile,
         'real_images': seen[0], 'seeds': len(seconds), 'networks': len(accs),
         'accuracy': mean(accs), 'std': pstdev(accs), 'start': mean(starts) if starts else '',
@@ -88,13 +90,14 @@ def reference_columns(row: dict, options: dict) -> dict:
 
 
 def contest(data: Data, options: dict, facts: dict) -> None:
-    """Run the contest for every ipc; print and write a row as it comes."""
+    """Run the contest for every method and ipc; print and write a row as it comes."""
     # Every command is read first: a mistake must not show after an hour.
     seeds = dict.fromkeys(options['seeds'])
-    runs = [[arguments_of(ipc, seed, options) for seed in seeds] for ipc in options['ipc']]
+    cells = itertools.product(options['method'], options['ipc'])
+    runs = [[arguments_of(*cell, seed, options) for seed in seeds] for cell in cells]
     rows = []
-    for of_ipc in runs:
-        row = contest_row(data, of_ipc, facts['device'])
+    for of_cell in runs:
+        row = contest_row(data, of_cell, facts['device'])
         if options['reference'] and row['ipc'] in LOOPS:
             row |= reference_columns(row, options)
         rows.append(row)

@@ -90,10 +90,12 @@ def test_a_small_run(few_digits, tmp_path, monkeypatch, capsys):
     assert 'ours fp32' in capsys.readouterr().out
 
 
-def test_the_contest_counts_condensing_alone(digits, tmp_path, monkeypatch, capsys):
-    recipe = {'model': 'MLP', 'level': 'inter', 'init': 'centres', 'Iteration': 2, 'batch_real': 4}
-    monkeypatch.setitem(SHELF.recipes['fast']['DC'], 1, recipe)
-    words = '--to_accuracy --ipc 1 --seeds 1 2 --num_eval 2 --dataset Digits --device cpu'
+@pytest.mark.parametrize(('method', 'own'), [('DC', {'level': 'inter'}), ('DM', {})])
+def test_the_contest_counts_condensing_alone(method, own, digits, tmp_path, monkeypatch, capsys):
+    recipe = own | {'model': 'MLP', 'init': 'centres', 'Iteration': 2, 'batch_real': 4}
+    monkeypatch.setitem(SHELF.recipes['fast'], method, {1: recipe})
+    words = f'--to_accuracy --method {method} --ipc 1 --seeds 1 2 --num_eval 2 --dataset Digits '
+    words += '--device cpu'
     folder = ['--save_path', str(tmp_path), '--out', str(tmp_path / 'contest.csv')]
     bench.main([*words.split(), *folder])
     (row,) = csv.DictReader((tmp_path / 'contest.csv').open())
@@ -109,6 +111,9 @@ def test_the_contest_counts_condensing_alone(digits, tmp_path, monkeypatch, caps
     assert float(row['accuracy']) == pytest.approx(np.mean(accs))
     assert float(row['seconds']) == pytest.approx(sum(seconds) / 2)
     assert (row['real_images'], row['networks'], row['iterations']) == ('8', '4', '2')
+    (made, _) = tmp_path.glob('*/args.json')
+    assert row['method'] == method
+    assert json.loads(made.read_text())['protocol'] == {'DC': None, 'DM': 'dc'}[method]
     # A second call reads what the first one made.
     bench.main([*words.split(), *folder])
     assert 'is finished' in capsys.readouterr().out

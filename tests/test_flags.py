@@ -320,8 +320,8 @@ def test_a_strategy_that_a_file_names_is_tried_first(sets, capsys, monkeypatch):
 
 USELESS = [
     (bench, f'--to_accuracy {words}', 'with --to_accuracy')
-    for words in ('--method DC', '--precision fp32', '--only_match', '--compile off',
-                  '--no-textbook', '--ranks 1')
+    for words in ('--precision fp32', '--only_match', '--compile off', '--no-textbook',
+                  '--ranks 1')
 ]  # fmt: skip
 USELESS += [
     (bench, words, 'without --to_accuracy')
@@ -347,3 +347,12 @@ def test_what_a_script_would_ignore_is_refused(module, line, why, capsys, monkey
     monkeypatch.setattr(module, 'collect' if module is main_report else 'load_dataset', None)
     error = error_of(module, line.split(), capsys)
     assert f'does nothing {why}' in error
+
+
+@pytest.mark.parametrize(
+    ('line', 'why'),
+    [('--method DM', 'without --to_accuracy has only DC, BS, DSA'),
+     ('--to_accuracy --method DC BS', '--recipe fast has only DC, IDC, IDM')],
+)  # fmt: skip
+def test_a_method_that_a_benchmark_lacks_is_refused(line, why, capsys):
+    assert why in error_of(bench, line.split(), capsys)
