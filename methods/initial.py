@@ -1,6 +1,7 @@
 """How a synthetic set begins: its images and its labels, class after class."""
 
 import torch
+import torch.nn.functional as F
 
 from dataset.data import Data
 from dataset.parts import say_small
@@ -62,7 +63,7 @@ def initial_images(
     classes = range(data.num_classes)
     sizes = [len(members) for members in data.indices_class]
     if init == 'centres':
-        parts = [class_centres(data, c, min(needed, sizes[c]), rng) for c in classes]
+        parts = [class_centres(data, c, min(needed, sizes[c]), rng, factor) for c in classes]
     elif init == 'representative':
         check_packages(balanced=False)
         index = [representatives(net, data, c, min(needed, sizes[c]), rng, 'fp32') for c in classes]
@@ -75,8 +76,12 @@ def initial_images(
     return images if init == 'real' or factor == 1 else tiles.encode(images)
 
 
-def class_centres(data: Data, c: int, num: int, rng: Rng) -> torch.Tensor:
-    """Return the K-Means centres (num, C, H, W) of the pixels of class c (of 1: its mean)."""
+def class_centres(data: Data, c: int, num: int, rng: Rng, factor: int = 1) -> torch.Tensor:
+    """Return the K-Means centres (num, C, H, W) of the pixels of class c (of 1: its mean).
+
+    factor: images that will be shrunk so many times are clustered as they will be, which is as
+    many times squared faster.
+    """
     images = data.images(data.indices_class[c])
     if num == 1:
         return images.mean(0, keepdim=True)
@@ -84,7 +89,7 @@ def class_centres(data: Data, c: int, num: int, rng: Rng) -> torch.Tensor:
 
     seed = int(torch.randint(2**31, (), generator=rng.host_generator))
     # In double precision: K-Means in single precision depends on the order of its sums.
-    points = images.flatten(1).double().cpu().numpy()
+    points = F.avg_pool2d(images, factor).flatten(1).double().cpu().numpy()
     labels = torch.from_numpy(KMeans(num, n_init=1, random_state=seed).fit_predict(points))
     # Clusters stay empty where images coincide: an image stands in.
     groups = [images[(labels == j).to(images.device)] for j in range(num)]
