@@ -23,6 +23,10 @@ class UserError(Exception):
     """A flag, file, data set or device that cannot work: its value, the rule and the way out."""
 
 
+class RankLost(UserError):
+    """Another process of this run has ended."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asks to stop: Interrupted(number)."""
 
@@ -168,13 +172,18 @@ def handling(handler):
             signal.signal(number, old)
 
 
-def _report(error: str) -> None:
-    """Print the one line of a mistake."""
+def _report(error: str, lost: bool = False) -> None:
+    """Print the one line of a mistake; lost: of another rank's end."""
     # Of several processes that torchrun started, most meet the same mistake: the first says it.
     # The others wait, and are ended meanwhile, unless the mistake is theirs alone.
-    rank = os.environ.get('RANK', '0')
+    shared = os.environ.get('WORLD_SIZE', '1') != '1'
+    rank = os.environ.get('RANK', '0') if shared else '0'
     if rank != '0':
-        time.sleep(3)
+        try:
+            time.sleep(3)
+        except KeyboardInterrupt:
+            if not (lost and rank == '1'):  # a first that was killed says nothing: the second does
+                return
     error = ' '.join(printable(error).split())
     error = error if rank == '0' else f'rank {rank}: {error}'
     print('error:', error, file=sys.stderr, flush=True)
@@ -194,7 +203,7 @@ def script(main):
             try:
                 return main(sys.argv[1:] if argv is None else list(argv))
             except UserError as error:
-                _report(str(error))
+                _report(str(error), isinstance(error, RankLost))
             except (MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and not is_memory(error):
                     _own_bug()

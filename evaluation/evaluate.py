@@ -141,7 +141,7 @@ def print_plan(run: Run, args: Arguments, data: Data, pool: tuple[str, ...]) -> 
     if ranks.size() > 1:
         lines['ranks'] = f'{ranks.size()} share the work'
         if ranks.size() > len(sizes):
-            lines['ranks'] += f', though there are {len(sizes)} classes: the rest only evaluates'
+            lines['ranks'] += f', more than {len(sizes)} classes need: some may only evaluate'
     for title, text in lines.items():
         if text:
             print(textwrap.fill(f'{title:<12}{text}', 100, subsequent_indent=' ' * 12))

@@ -70,7 +70,7 @@ class Run:
         self.args = json.loads(json.dumps(kept))  # as they come back from a file: lists, no tuples
         # Random generators of one kind of device cannot continue on another.
         self.args |= {'device_type': data.device.type, 'data_hash': data.fingerprint}
-        ranks.check_same('arguments', self.args)
+        ranks.check_same('arguments', {k: v for k, v in self.args.items() if k != 'changed'})
         # The signal that arrived, when the last checkpoint was written, within interruptible().
         self.signal, self.saved_at, self._inside = None, time.monotonic(), False
         # Both files stay open: the lock is the process's, and the log is only appended to.

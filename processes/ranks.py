@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from utils import UserError
+from utils import RankLost, UserError
 
 # Longer than any rank computes alone: an extractor on a CPU, the clusters of one file.
 PATIENCE = timedelta(hours=12)
@@ -69,8 +69,13 @@ def join(device: str) -> str:
     On a GPU it is the one of the process's number on its machine. Raises UserError if there is
     none, if the ranks do not find each other, or if their code differs.
     """
-    if _set_by_torchrun('WORLD_SIZE', 1) == 1:
+    number, total = _set_by_torchrun('RANK', 0), _set_by_torchrun('WORLD_SIZE', 1)
+    if total == 1:
         return device
+    if number >= total:
+        raise UserError(
+            f'the ranks do not find each other (RANK {number} of {total}, from 0); use torchrun'
+        )
     if device.startswith('cuda'):
         device = _own_gpu(device)
     if not _joined():
@@ -116,13 +121,13 @@ def code_hash() -> str:
 
 @contextlib.contextmanager
 def together():
-    """Turn the loss of another rank, which ends a collective, into a UserError."""
+    """Turn the loss of another rank, which ends a collective, into RankLost."""
     try:
         yield
     except RuntimeError as error:
         if not any(word in str(error) for word in LOST):
             raise
-        raise UserError(
+        raise RankLost(
             'another rank has ended; what was saved is kept: the same command continues, with any '
             'number of ranks'
         ) from error

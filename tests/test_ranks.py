@@ -140,7 +140,8 @@ def children(pid):
 
 
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs /proc')
-def test_a_run_goes_on_after_a_rank_has_died(tmp_path, few_digits):
+@pytest.mark.parametrize('killed', [0, 1])
+def test_a_run_goes_on_after_a_rank_has_died(tmp_path, few_digits, killed):
     # It saves whenever it can, and is slow from then on: the kill comes between two checkpoints.
     script = (
         'import sys, time, experiment.run as run, main, methods.gradient_matching as matching\n'
@@ -161,11 +162,13 @@ def test_a_run_goes_on_after_a_rank_has_died(tmp_path, few_digits):
         while not list(tmp_path.glob('stopped/*/checkpoint.pt')):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
-        os.kill(children(process.pid)[-1], signal.SIGKILL)
+        os.kill(children(process.pid)[-2:][killed], signal.SIGKILL)
         assert process.wait(120) != 0
     assert not list(tmp_path.glob('stopped/*/res_*.pt'))
-    errors = re.findall(r'^error: .*', (tmp_path / 'stderr').read_text(), re.MULTILINE)
+    said = (tmp_path / 'stderr').read_text()
+    errors = re.findall(r'^error: .*', said, re.MULTILINE)
     assert len(errors) == 1 and 'another rank has ended' in errors[0]
+    assert 'Interrupted' not in said
     run(f'{line} {tmp_path}/stopped'.split())
     assert_equal(tmp_path / 'whole', tmp_path / 'stopped')
 
@@ -193,6 +196,14 @@ def test_a_signal_to_one_rank_waits_for_the_checkpoint_of_the_first(tmp_path, fe
     assert list(tmp_path.glob('runs/*/checkpoint.pt'))
 
 
+def test_a_mistake_that_all_ranks_make_is_said_once(tmp_path, few_digits):
+    words = command(2, ROOT / 'main.py', f'--dataset {few_digits} {LINE} {LOOPS} --factor 3')
+    said = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stderr
+    errors = re.findall('^error: .*', said, re.MULTILINE)
+    assert len(errors) == 1 and '--factor 3 does not divide' in errors[0]
+    assert 'Interrupted' not in said
+
+
 def run_own_seed(line):
     main_script.main([*line.split(), '--seed', os.environ['RANK']])
 
@@ -201,15 +212,17 @@ def test_different_arguments_are_refused(tmp_path, few_digits):
     line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path {tmp_path}/runs'
     output = tmp_path / 'output'
     assert ended(start_ranks(2, run_own_seed, line, folder=output)) == [2, 2]
-    first = 'error: ranks 0 and 1 differ in arguments: seed 0 and 1'
+    first = 'error: ranks 0 and 1 differ in arguments: seed 0 and 1\n'
     assert first in (output / '0').read_text()
     assert 'error: rank 1: ranks 0 and 1 differ' in (output / '1').read_text()
 
 
-@pytest.mark.parametrize('name', ['MASTER_PORT', 'WORLD_SIZE'])
-def test_a_missing_rendezvous_is_one_line(name, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ('name', 'value'), [('MASTER_PORT', 'x'), ('WORLD_SIZE', 'x'), ('RANK', '2')]
+)
+def test_a_missing_rendezvous_is_one_line(name, value, monkeypatch, capsys):
     own = {'RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'}
-    for key, value in (own | {name: 'x'}).items():
+    for key, value in (own | {name: value}).items():
         monkeypatch.setenv(key, value)
     error = error_of(main_script, f'--dataset Digits {LINE} {LOOPS}'.split(), capsys)
     assert re.search(r'the ranks do not find each other.*torchrun$', error)
