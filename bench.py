@@ -151,6 +151,7 @@ def check_flags(args, typed: set[str]) -> None:
     useless = [
         (PARTS, args.to_accuracy, 'with --to_accuracy, which runs a recipe'),
         (CONTEST, not args.to_accuracy, 'without --to_accuracy'),
+        (['repeats'], args.to_accuracy and not args.reference, 'without --reference'),
         (OTHERS, args.ranks, 'with --ranks, which times ours alone'),
     ]
     for flags, holds, why in useless:

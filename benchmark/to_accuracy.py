@@ -41,24 +41,26 @@ def arguments_of(method: str, ipc: int, seed: int, options: dict) -> Arguments:
     return parse_condensing('', [*map(str, words)], SHELF, draw='uniform')
 
 
-def contest_row(data: Data, runs: list[Arguments], device: str) -> dict:
-    """Condense with the recipe for every seed; return what it gave, all networks together.
+def check_machine(args: Arguments, device: str) -> None:
+    """Raise UserError if the run is finished and was made on another device than that."""
+    folder = Path(args.save_path) / args.run_name
+    if not (folder / 'args.json').exists():
+        return
+    if read_args(folder, FINISHED)['environment']['device'] != device:
+        raise UserError(
+            f'{folder} was made on another device than {device}: its seconds are not of this '
+            'machine; pass another --save_path'
+        )
 
-    device: what this machine's is called. Raises UserError if a run was made on another.
-    """
+
+def contest_row(data: Data, runs: list[Arguments]) -> dict:
+    """Condense with the recipe for every seed; return what it gave, all networks together."""
     accs, seconds, starts, seen = [], [], [], []
     set_up_device(runs[0].device, runs[0].precision)
     for args in runs:
         own = condense(METHODS[args.method], data, make_sampler, args)
         accs += [100 * value for values in own.values() for value in values]
-        folder = Path(args.save_path) / args.run_name
-        made_on = read_args(folder, FINISHED)['environment']['device']
-        if made_on != device:
-            raise UserError(
-                f'{folder} was made on {made_on}: its seconds are not of this machine; '
-                'pass another --save_path'
-            )
-        records = read_log(folder)
+        records = read_log(Path(args.save_path) / args.run_name)
         seconds.append(sum(record.get('seconds', 0) for record in records))
         seen.append(images_seen(records, vars(args), 1))
         starts += [start_of(records, network) for network in own]
@@ -95,9 +97,11 @@ def contest(data: Data, options: dict, facts: dict) -> None:
     seeds = dict.fromkeys(options['seeds'])
     cells = itertools.product(options['method'], options['ipc'])
     runs = [[arguments_of(*cell, seed, options) for seed in seeds] for cell in cells]
+    for args in itertools.chain(*runs):
+        check_machine(args, facts['device'])
     rows = []
     for of_cell in runs:
-        row = contest_row(data, of_cell, facts['device'])
+        row = contest_row(data, of_cell)
         if options['reference'] and row['ipc'] in LOOPS:
             row |= reference_columns(row, options)
         rows.append(row)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import bench
-from benchmark import measure
+from benchmark import measure, to_accuracy
 from benchmark.contestants import REFERENCE_NAMES, Ours, Textbook, reference_modules
 from benchmark.measure import work_of_a_step
 from methods import SHELF
@@ -119,3 +119,11 @@ def test_the_contest_counts_condensing_alone(method, own, digits, tmp_path, monk
     assert 'is finished' in capsys.readouterr().out
     (again,) = csv.DictReader((tmp_path / 'contest.csv').open())
     assert again['accuracy'] == row['accuracy']
+    # Seconds of another machine are none of this one: refused before anything is computed.
+    content = json.loads(made.read_text())
+    content['environment']['device'] = 'another processor'
+    made.write_text(json.dumps(content))
+    monkeypatch.setattr(to_accuracy, 'contest_row', None)
+    with pytest.raises(SystemExit):
+        bench.main([*words.split(), *folder])
+    assert 'was made on another device' in capsys.readouterr().err

@@ -327,6 +327,7 @@ USELESS += [
     (bench, words, 'without --to_accuracy')
     for words in ('--recipe fast', '--seeds 1', '--num_eval 20', '--save_path results')
 ]
+USELESS += [(bench, '--to_accuracy --repeats 3', 'without --reference')]
 USELESS += [
     (bench, f'--ranks 1 {words}', 'with --ranks') for words in ('--reference x', '--textbook')
 ]
