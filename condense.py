@@ -200,7 +200,7 @@ def diverged(error: Exception, run: Run, progress: Progress, args: Arguments) ->
     kept = f' The last good checkpoint is kept in {run.folder}'
     rates = ', or '.join(
         f'--{name} than {getattr(args, name)}'
-        for name in ('lr_img', 'lr_net')
+        for name in ('lr_img', 'lr_net', 'ce_weight')
         if name in vars(args)
     )
     where = f'iteration {progress.iteration} of set {progress.exp}'

@@ -36,7 +36,7 @@ def usual_ce_weight(flags: dict) -> float:
 
 def training_batches(n_data: int, batch_train: int, data: Data) -> tuple[int, int]:
     """Return the size of a batch that a network learns from, and the images of all batches."""
-    size = min(n_data, batch_train)
+    size = min(n_data, batch_train, len(data.labels_train))
     return size, images_in_batches(n_data, size, data)
 
 
@@ -187,7 +187,8 @@ class ImprovedDistributionMatching(DistributionMatching):
     def step(self, pause=lambda: False) -> dict:
         """Do one iteration: a step on the images, then some networks learn from real images.
 
-        Return what to log: what DM does, and `inner_images` that networks learned from.
+        Return what to log: what DM does, whose `loss` is of the embeddings alone, and
+        `inner_images` that networks learned from.
         """
         log = super().step(pause)
         return log | {'inner_images': self.networks.train()}
