@@ -20,19 +20,20 @@ if [ "${1:-}" = --collect ]; then
     parts=("$out"/runs.tar.gz.*)
     ((${#parts[@]})) || { echo "error: no $out/runs.tar.gz.aa: run it first" >&2 && exit 2; }
     rm -rf "$out/unpacked" && mkdir "$out/unpacked"
-    cat "${parts[@]}" | tar xzf - -C "$out/unpacked" || exit
+    cat "${parts[@]}" | tar xzf - -C "$out/unpacked" 2> /dev/null ||
+        { echo "error: $out/runs.tar.gz.* is damaged: carry all its parts again" >&2 && exit 2; }
     finished=("$out"/unpacked/runs/*/res_*.pt)
-    ((${#finished[@]})) || { echo "no run has finished yet" >&2 && exit 2; }
+    ((${#finished[@]})) || { echo "error: no run has finished yet" >&2 && exit 2; }
     $python main_report.py --keep "${finished[@]%/*}" || exit
     $python main_report.py --readme README.md README.ko.md --out docs/results.md || exit
     for table in "$out"/*.csv; do echo "for docs/benchmark.md: $table"; done
     exit
 fi
 
-limit=${1:-480} data=${2:-CIFAR10}
+limit=${1-480} data=${2:-CIFAR10}
 bs="--layer_idx 3 --num_cluster 20"
 [ "$data" = CIFAR10 ] && bs+=" --cluster_path docs/clusters" # they come with the project
-[[ $limit =~ ^[0-9]+$ ]] && ((limit >= 20)) ||
+[[ $limit =~ ^[1-9][0-9]*$ ]] && ((limit >= 20)) ||
     { echo "error: 20 seconds or more, or --collect, not '$limit'" >&2 && exit 2; }
 shift $(($# < 2 ? $# : 2))
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || { echo "error: JOBS=$jobs is no number of runs" >&2 && exit 2; }
