@@ -222,8 +222,8 @@ def test_different_arguments_are_refused(tmp_path, few_digits):
 )
 def test_a_missing_rendezvous_is_one_line(name, value, monkeypatch, capsys):
     own = {'RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'}
-    for key, value in (own | {name: value}).items():
-        monkeypatch.setenv(key, value)
+    for key, text in (own | {name: value}).items():
+        monkeypatch.setenv(key, text)
     error = error_of(main_script, f'--dataset Digits {LINE} {LOOPS}'.split(), capsys)
     assert re.search(r'the ranks do not find each other.*torchrun$', error)
 
