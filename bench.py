@@ -91,9 +91,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         '--textbook', action=BooleanOptionalAction, default=True, help='time it too'
     )
-    parser.add_argument(
-        '--reference', type=place, help='folder of the public reference implementation'
-    )
+    parser.add_argument('--reference', type=place, help='folder of the public reference')
     parser.add_argument(
         '--ranks', nargs='+', type=number(int, 1, 1024), metavar='N',
         help='ours by N processes with one thread each, and nothing else',
