@@ -24,7 +24,11 @@ class UserError(Exception):
 
 
 class RankLost(UserError):
-    """Another process of this run has ended."""
+    """Another process of this run has ended. is_news(): whether the user was not told yet."""
+
+    def __init__(self, text: str, is_news):
+        super().__init__(text)
+        self.is_news = is_news
 
 
 class Interrupted(KeyboardInterrupt):
@@ -172,8 +176,8 @@ def handling(handler):
             signal.signal(number, old)
 
 
-def _report(error: str, lost: bool = False) -> None:
-    """Print the one line of a mistake; lost: of another rank's end."""
+def _report(error: str | UserError) -> None:
+    """Print the one line of a mistake."""
     # Of several processes that torchrun started, most meet the same mistake: the first says it.
     # The others wait, and are ended meanwhile, unless the mistake is theirs alone.
     shared = os.environ.get('WORLD_SIZE', '1') != '1'
@@ -182,8 +186,10 @@ def _report(error: str, lost: bool = False) -> None:
         try:
             time.sleep(3)
         except KeyboardInterrupt:
-            if not (lost and rank == '1'):  # a first that was killed says nothing: the second does
+            if not isinstance(error, RankLost):
                 return
+    if isinstance(error, RankLost) and not error.is_news():
+        return
     error = ' '.join(printable(error).split())
     error = error if rank == '0' else f'rank {rank}: {error}'
     print('error:', error, file=sys.stderr, flush=True)
@@ -203,7 +209,7 @@ def script(main):
             try:
                 return main(sys.argv[1:] if argv is None else list(argv))
             except UserError as error:
-                _report(str(error), isinstance(error, RankLost))
+                _report(error)
             except (MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and not is_memory(error):
                     _own_bug()

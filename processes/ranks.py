@@ -10,6 +10,7 @@ alone writes the run. A process that torchrun did not start is rank 0 of 1, whic
 import atexit
 import contextlib
 import hashlib
+import importlib
 import os
 import sys
 from datetime import timedelta
@@ -25,6 +26,8 @@ PATIENCE = timedelta(hours=12)
 MEETING = timedelta(minutes=5)  # until all ranks have started
 # What the libraries say of a peer that is gone.
 LOST = 'closed', 'reset', 'Broken pipe', 'timeout', 'Timed out', 'aborted', 'remote process'
+SAID = 'why the run ends'
+_stores = []  # what the ranks have met by; torchrun keeps it
 
 
 def _joined() -> bool:
@@ -79,6 +82,9 @@ def join(device: str) -> str:
     if device.startswith('cuda'):
         device = _own_gpu(device)
     if not _joined():
+        # Imported later, as torch.compile does, its default arguments would hold the group, and
+        # the threads of a group that is held abort now and then while the interpreter ends.
+        importlib.import_module('torch.distributed.nn')
         try:
             store, number, total = next(dist.rendezvous('env://', timeout=MEETING))
             backend = 'cpu:gloo,cuda:nccl' if 'cuda' in device else 'gloo'
@@ -88,8 +94,9 @@ def join(device: str) -> str:
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f'the ranks do not find each other ({reason}); use torchrun') from error
+        _stores.append(store)
         # Else threads of the group may still run while the interpreter ends, which aborts it.
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
         check_same('code', code_hash())
     if not leads():
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115 (until the script ends)
@@ -129,8 +136,23 @@ def together():
             raise
         raise RankLost(
             'another rank has ended; what was saved is kept: the same command continues, with any '
-            'number of ranks'
+            'number of ranks',
+            _is_news,
         ) from error
+
+
+def _is_news() -> bool:
+    """Tell whether no rank has said yet why the run ends; from now on one has."""
+    try:
+        return _stores[-1].add(SAID, 1) == 1
+    except RuntimeError:  # rank 0 kept the store, and was killed
+        return True
+
+
+def _leave() -> None:
+    """Leave the other ranks. A rank that is killed does not come here, so the others speak."""
+    _is_news()
+    dist.destroy_process_group()
 
 
 def add_up(*tensors: torch.Tensor) -> None:
