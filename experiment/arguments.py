@@ -123,7 +123,9 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
         values['protocol'] = None
     changed = changed_flags(values, defaults)
     name = run_name(spelled(method, drawn), values, changed)
-    return Arguments(**values, command=command(argv), changed=changed, run_name=name)
+    # Other scripts make runs, too: the command is one that makes the same run alone.
+    script = 'main.py' if draw == 'uniform' else 'main_BS.py'
+    return Arguments(**values, command=[script, *argv], changed=changed, run_name=name)
 
 
 def resolved(typed: dict, shelf: Shelf, draw: str) -> tuple[str, str | None]:

@@ -113,6 +113,7 @@ def test_the_contest_counts_condensing_alone(method, own, digits, tmp_path, monk
     assert (row['real_images'], row['networks'], row['iterations']) == ('8', '4', '2')
     (made, _) = tmp_path.glob('*/args.json')
     assert row['method'] == method
+    assert json.loads(made.read_text())['command'][:3] == ['main.py', '--method', method]
     assert json.loads(made.read_text())['protocol'] == {'DC': None, 'DM': 'dc'}[method]
     # A second call reads what the first one made.
     bench.main([*words.split(), *folder])
