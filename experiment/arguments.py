@@ -95,9 +95,9 @@ def condensing_parser(doc: str, shelf: Shelf) -> Parser:
 def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Arguments:
     """Parse the flags of main.py and main_BS.py.
 
-    doc: the script's docstring; draw: which batches of real images it uses if nothing else is
-    typed. Beside the flags the result has `command`, `changed` ({flag: value} that differ from the
-    method's defaults) and `run_name`. Raises UserError for values that cannot work.
+    doc: the script's docstring; draw: which batches it uses if nothing else is typed. Beside the
+    flags the result has `command`, `changed` ({flag: value} that differ from the method's defaults)
+    and `run_name`. Raises UserError for values that cannot work.
     """
     typed = vars(condensing_parser(doc, shelf).parse_args(argv))
     method, drawn = resolved(typed, shelf, draw)
@@ -108,8 +108,7 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     plain_draw = own.get('draw', 'uniform') if drawn in UNCLUSTERED else 'cluster'
     defaults = own | {'draw': plain_draw}
     names = taken_flags(shelf, method, drawn)
-    filled = recipe_settings(typed, shelf, method) | typed
-    filled |= automatic(typed, shelf, method)
+    filled = recipe_settings(typed, shelf, method) | typed | automatic(typed, shelf, method)
     values = derived(names, filled | {'method': method, 'draw': drawn}, defaults)
     _refuse_pointless(typed, values)
     if values['protocol'] == 'idc' and 'batch_train' in typed.keys() - own_flags(cls):
@@ -123,9 +122,8 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
         values['protocol'] = None
     changed = changed_flags(values, defaults)
     name = run_name(spelled(method, drawn), values, changed)
-    # Other scripts make runs, too: the command is one that makes the same run alone.
-    script = 'main.py' if draw == 'uniform' else 'main_BS.py'
-    return Arguments(**values, command=[script, *argv], changed=changed, run_name=name)
+    words = ['main.py' if draw == 'uniform' else 'main_BS.py', *argv]  # a benchmark runs it, too
+    return Arguments(**values, command=words, changed=changed, run_name=name)
 
 
 def resolved(typed: dict, shelf: Shelf, draw: str) -> tuple[str, str | None]:
