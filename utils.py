@@ -191,8 +191,9 @@ def _report(error: str | UserError) -> None:
     if isinstance(error, RankLost) and not error.is_news():
         return
     error = ' '.join(printable(error).split())
-    error = error if rank == '0' else f'rank {rank}: {error}'
-    print('error:', error, file=sys.stderr, flush=True)
+    # The first one's progress bar may be on this line.
+    error = f'error: {error}' if rank == '0' else f'\nerror: rank {rank}: {error}'
+    print(error, file=sys.stderr, flush=True)
 
 
 def script(main):

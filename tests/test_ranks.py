@@ -224,6 +224,30 @@ def test_no_thread_of_the_ranks_outlives_them(tmp_path, few_digits):
     assert len(lines) == 2 and not any('gloo' in line for line in lines)
 
 
+def test_all_stop_when_one_rank_has_no_memory(tmp_path, few_digits):
+    # It saves whenever it can; the second rank fails in its second iteration.
+    script = (
+        'import os, sys, experiment.run as run, main, methods.gradient_matching as matching\n'
+        'run.CHECKPOINT_SECONDS, step = 0, matching.GradientMatching.step\n'
+        'def failing(self, pause):\n'
+        '    if os.environ["RANK"] == "1" and self.iteration:\n'
+        '        raise RuntimeError("you tried to allocate memory")\n'
+        '    return step(self, pause)\n'
+        'matching.GradientMatching.step = failing\n'
+        'main.main(sys.argv[1:])'
+    )
+    (tmp_path / 'full.py').write_text(script)
+    line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path'
+    run(f'{line} {tmp_path}/whole'.split())
+    words = command(2, tmp_path / 'full.py', f'{line} {tmp_path}/stopped')
+    said = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stderr
+    (error,) = re.findall('^error: .*', said, re.MULTILINE)
+    assert error.startswith('error: rank 1: you tried to allocate memory; what was saved is kept')
+    assert list(tmp_path.glob('stopped/*/checkpoint.pt'))
+    run(f'{line} {tmp_path}/stopped'.split())
+    assert_equal(tmp_path / 'whole', tmp_path / 'stopped')
+
+
 def run_own_seed(line):
     main_script.main([*line.split(), '--seed', os.environ['RANK']])
 
