@@ -261,15 +261,22 @@ def test_different_arguments_are_refused(tmp_path, few_digits):
     assert 'error: rank 1: ranks 0 and 1 differ' in (output / '1').read_text()
 
 
-@pytest.mark.parametrize(
-    ('name', 'value'), [('MASTER_PORT', 'x'), ('WORLD_SIZE', 'x'), ('RANK', '2')]
-)
-def test_a_missing_rendezvous_is_one_line(name, value, monkeypatch, capsys):
-    own = {'RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'}
-    for key, text in (own | {name: value}).items():
-        monkeypatch.setenv(key, text)
+RENDEZVOUS = {'RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'}
+
+
+@pytest.mark.parametrize('name', ['MASTER_PORT', 'WORLD_SIZE'])
+def test_a_missing_rendezvous_is_one_line(name, monkeypatch, capsys):
+    for key, value in (RENDEZVOUS | {name: 'x'}).items():
+        monkeypatch.setenv(key, value)
     error = error_of(main_script, f'--dataset Digits {LINE} {LOOPS}'.split(), capsys)
     assert re.search(r'the ranks do not find each other.*torchrun$', error)
+
+
+def test_a_number_beyond_the_last_rank_is_refused_at_once(monkeypatch):
+    for key, value in (RENDEZVOUS | {'RANK': '2'}).items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UserError, match='RANK 2 of 2, from 0'):
+        ranks.join('cpu')
 
 
 def test_every_rank_takes_a_gpu_of_its_own(monkeypatch):
