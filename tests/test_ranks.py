@@ -43,6 +43,24 @@ def command(num, script, line):
 
 
 ENVIRONMENT = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+# A script that saves whenever it can, and the run that it makes.
+OFTEN = """
+import os, sys, time, experiment.run, main, methods.gradient_matching
+experiment.run.CHECKPOINT_SECONDS, matching = 0, methods.gradient_matching.GradientMatching
+{}
+main.main(sys.argv[1:])
+"""
+
+
+def said_by(num, script, line):
+    """Run a script as torchrun does; return what its ranks print to stderr."""
+    words = command(num, script, line)
+    return subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stderr
+
+
+def errors_in(text):
+    """Return the lines that tell the user of an error."""
+    return re.findall('^error: .*', text, re.MULTILINE)
 
 
 def run(words, script='main.py'):
@@ -142,17 +160,15 @@ def children(pid):
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs /proc')
 @pytest.mark.parametrize('killed', [0, 2])
 def test_a_run_goes_on_after_a_rank_has_died(tmp_path, few_digits, killed):
-    # It saves whenever it can, and is slow from then on: the kill comes between two checkpoints.
-    script = (
-        'import sys, time, experiment.run as run, main, methods.gradient_matching as matching\n'
-        'run.CHECKPOINT_SECONDS, match = 0, matching.GradientMatching.match\n'
+    # It is slow from its first checkpoint on: the kill comes between two of them.
+    slow = (
+        'match = matching.match\n'
         'def slow(self):\n'
         '    time.sleep(0.5 if self.outer or self.iteration else 0)\n'
         '    match(self)\n'
-        'matching.GradientMatching.match = slow\n'
-        'main.main(sys.argv[1:])'
+        'matching.match = slow'
     )
-    (tmp_path / 'often.py').write_text(script)
+    (tmp_path / 'often.py').write_text(OFTEN.format(slow))
     line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path'
     run(f'{line} {tmp_path}/whole'.split())
     words = command(3, tmp_path / 'often.py', f'{line} {tmp_path}/stopped')
@@ -166,8 +182,8 @@ def test_a_run_goes_on_after_a_rank_has_died(tmp_path, few_digits, killed):
         assert process.wait(120) != 0
     assert not list(tmp_path.glob('stopped/*/res_*.pt'))
     said = (tmp_path / 'stderr').read_text()
-    errors = re.findall(r'^error: .*', said, re.MULTILINE)
-    assert len(errors) == 1 and 'another rank has ended' in errors[0]
+    (error,) = errors_in(said)
+    assert 'another rank has ended' in error
     assert 'Interrupted' not in said
     run(f'{line} {tmp_path}/stopped'.split())
     assert_equal(tmp_path / 'whole', tmp_path / 'stopped')
@@ -197,10 +213,9 @@ def test_a_signal_to_one_rank_waits_for_the_checkpoint_of_the_first(tmp_path, fe
 
 
 def test_a_mistake_that_all_ranks_make_is_said_once(tmp_path, few_digits):
-    words = command(2, ROOT / 'main.py', f'--dataset {few_digits} {LINE} {LOOPS} --factor 3')
-    said = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stderr
-    errors = re.findall('^error: .*', said, re.MULTILINE)
-    assert len(errors) == 1 and '--factor 3 does not divide' in errors[0]
+    said = said_by(2, ROOT / 'main.py', f'--dataset {few_digits} {LINE} {LOOPS} --factor 3')
+    (error,) = errors_in(said)
+    assert '--factor 3 does not divide' in error
     assert 'Interrupted' not in said
 
 
@@ -218,30 +233,25 @@ def test_no_thread_of_the_ranks_outlives_them(tmp_path, few_digits):
     )
     (tmp_path / 'threads.py').write_text(script)
     line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path {tmp_path}'
-    words = command(2, tmp_path / 'threads.py', line)
-    said = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stderr
+    said = said_by(2, tmp_path / 'threads.py', line)
     lines = re.findall('^at the end: .*', said, re.MULTILINE)
     assert len(lines) == 2 and not any('gloo' in line for line in lines)
 
 
 def test_all_stop_when_one_rank_has_no_memory(tmp_path, few_digits):
-    # It saves whenever it can; the second rank fails in its second iteration.
-    script = (
-        'import os, sys, experiment.run as run, main, methods.gradient_matching as matching\n'
-        'run.CHECKPOINT_SECONDS, step = 0, matching.GradientMatching.step\n'
+    # The second rank fails in its second iteration.
+    failing = (
+        'step = matching.step\n'
         'def failing(self, pause):\n'
         '    if os.environ["RANK"] == "1" and self.iteration:\n'
         '        raise RuntimeError("you tried to allocate memory")\n'
         '    return step(self, pause)\n'
-        'matching.GradientMatching.step = failing\n'
-        'main.main(sys.argv[1:])'
+        'matching.step = failing'
     )
-    (tmp_path / 'full.py').write_text(script)
+    (tmp_path / 'full.py').write_text(OFTEN.format(failing))
     line = f'--dataset {few_digits} {LINE} {LOOPS} --save_path'
     run(f'{line} {tmp_path}/whole'.split())
-    words = command(2, tmp_path / 'full.py', f'{line} {tmp_path}/stopped')
-    said = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stderr
-    (error,) = re.findall('^error: .*', said, re.MULTILINE)
+    (error,) = errors_in(said_by(2, tmp_path / 'full.py', f'{line} {tmp_path}/stopped'))
     assert error.startswith('error: rank 1: you tried to allocate memory; what was saved is kept')
     assert list(tmp_path.glob('stopped/*/checkpoint.pt'))
     run(f'{line} {tmp_path}/stopped'.split())
