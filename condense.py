@@ -53,7 +53,7 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
         return method, time.monotonic() - started
 
     made = {0: timed_build(0)}
-    with Run(args, data) as run:
+    with Run(args, data, getattr(sampler, 'fingerprint', None)) as run:
         saved = run.resume()
         run.describe(args, data.device)
         print_plan(run, args, data, pool)

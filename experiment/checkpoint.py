@@ -73,6 +73,9 @@ def difference(stored: dict, args: dict) -> str | None:
     """
     # What is no flag has a name that a person understands.
     names = {'device_type': 'a device of the kind', 'data_hash': 'data of the hash'}
+    names['clusters_hash'] = 'clusters of the hash'
+    # Earlier versions did not keep it.
+    stored = {'clusters_hash': args.get('clusters_hash')} | stored
     for key in sorted((stored.keys() | args.keys()) - {'dataset', 'synset', 'changed'}):
         # A switch that is off may have come after the file.
         old, new = (

@@ -138,6 +138,7 @@ TYPED = {f'{name}?': of_flag(name) for name in CHECKED} | {
     'protocol?': lambda value: value in FLAGS['protocol'].choices,
     'synset?': word,
     'data_hash?': word,
+    'clusters_hash?': word,
 }
 OWN = TYPED | {'changed?': TYPED}
 ARGS = OWN | {'made_by?': OWN}

@@ -60,16 +60,18 @@ class Stopped(SystemExit):
 class Run:
     """The folder of one run, locked for this process: it logs, saves, resumes.
 
-    Use it in `with`. Of several ranks the first alone writes. Raises UserError when the folder
-    cannot be written, another process writes there, or ranks have different arguments.
+    Use it in `with`; clusters: the fingerprint of those that batches are drawn from. Of several
+    ranks the first alone writes. Raises UserError when the folder cannot be written, another
+    process writes there, or ranks have different arguments.
     """
 
-    def __init__(self, args, data: Data):
+    def __init__(self, args, data: Data, clusters: str | None = None):
         self.folder = Path(args.save_path) / args.run_name
         kept = {key: value for key, value in vars(args).items() if key not in FREE}
         self.args = json.loads(json.dumps(kept))  # as they come back from a file: lists, no tuples
         # Random generators of one kind of device cannot continue on another.
         self.args |= {'device_type': data.device.type, 'data_hash': data.fingerprint}
+        self.args |= {'clusters_hash': clusters} if clusters else {}
         ranks.check_same('arguments', {k: v for k, v in self.args.items() if k != 'changed'})
         # The signal that arrived, when the last checkpoint was written, within interruptible().
         self.signal, self.saved_at, self._inside = None, time.monotonic(), False

@@ -7,14 +7,19 @@ run. (One that follows the network does: methods/representative.py.)
     python main_BS.py --layer_idx 3 --num_cluster 20 --ipc 10             # published: 42.8 ± 0.6 %
 """
 
+import hashlib
+import json
+
 import torch
 
 from dataset.data import Data
 from experiment.arguments import Arguments, flags_of
 from experiment.shelf import FOLLOWING
 from features.clusters import ensure_clusters, read_clusters
+from features.given import given_clusters
 from features.named import ensure_named_clusters
 from methods.representative import RepresentativeSampler
+from processes import ranks
 from utils import Rng
 
 
@@ -54,6 +59,7 @@ class ClusterSampler:
 
     clusters: {class: {cluster: [indices, nearest to the centre first]}}; draw: a key of DRAWS; mix:
     the last iteration with cluster batches, uniform batches after it (None: never).
+    .fingerprint: of the clusters; a run goes on with no others.
     """
 
     def __init__(self, data: Data, clusters: dict, draw: str = 'cluster', mix: int | None = None):
@@ -62,6 +68,8 @@ class ClusterSampler:
             [torch.tensor(part, device=data.device) for part in clusters[c].values() if part]
             for c in range(data.num_classes)
         ]
+        parts = [list(clusters[c].values()) for c in range(data.num_classes)]
+        self.fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def draw(self, c: int, num: int, rng: Rng, iteration: int = 0) -> torch.Tensor:
         """Return at most num different positions of images of class c."""
@@ -121,17 +129,27 @@ def cluster_sampler(
     mix: int | None, extractor: str | None, extractor_epochs: int | None, feature_net: str | None,
     lr_net: float, batch_train: int, seed: int, precision: str,
 ) -> ClusterSampler:  # fmt: skip
-    """Return the sampler that the flags of the same names describe; missing clusters are made."""
+    """Return the sampler that the flags of the same names describe; missing clusters are made.
+
+    Those that come with the project are taken where there are no others.
+    """
     if feature_net:
         clusters = ensure_named_clusters(
             data, cluster_path, feature_net, num_cluster, norm, lr_net=lr_net,
             batch_train=batch_train, seed=seed, precision=precision,
         )  # fmt: skip
         return ClusterSampler(data, clusters, draw, mix)
-    (path,) = ensure_clusters(
-        data, cluster_path, layers=[layer_idx], ks=[num_cluster], balanced=norm,
-        extractor=extractor, epochs=extractor_epochs, seed=seed, precision=precision,
-    )  # fmt: skip
+    path = None
+    if not extractor and not extractor_epochs:
+        kind = {'layer': layer_idx, 'k': num_cluster, 'balanced': norm}
+        path = ranks.from_first(ranks.leads() and given_clusters(data, cluster_path, **kind))
+    if path:
+        print(f'{path}: clusters that come with the project (main_cluster.py makes your own)')
+    else:
+        (path,) = ensure_clusters(
+            data, cluster_path, layers=[layer_idx], ks=[num_cluster], balanced=norm,
+            extractor=extractor, epochs=extractor_epochs, seed=seed, precision=precision,
+        )  # fmt: skip
     return ClusterSampler(data, read_clusters(path, data), draw, mix)
 
 

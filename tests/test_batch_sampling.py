@@ -17,6 +17,7 @@ from engine.training import test_accuracy as accuracy_of
 from experiment.result import label_of
 from features.extractor import layer_features, load_extractor
 from features.fine_tuning import default_epochs
+from features.given import given_clusters
 from figures import clusters as cluster_figure
 from figures import diagram
 from networks import make_network
@@ -25,6 +26,7 @@ from utils import UserError
 BS = '--model ConvNetD1 --Iteration 4 --num_exp 1 --num_eval 1 --epoch_eval_train 2'
 DIGITS = ['--dataset', 'Digits', *BS.split()]
 CLUSTERS = ['--num_cluster', '3', '--layer_idx', '3', '--extractor_epochs', '1']
+FILE = 'class_idx_few_k3_3_True.pt'
 
 
 @pytest.fixture(scope='module')
@@ -160,6 +162,61 @@ def test_clusters_of_another_extractor_are_named(script, clustered, few_digits, 
     with pytest.raises(SystemExit):
         script.main(flags)
     assert 'was made with another extractor' in capsys.readouterr().err
+
+
+@pytest.fixture
+def short(few_digits, tmp_path):
+    """Words of a short run whose clusters are nowhere yet, in folders of tmp_path."""
+    own = f'--dataset {few_digits} --save_path {tmp_path}/runs --cluster_path {tmp_path}/own'
+    return [*own.split(), *BS.split(), *CLUSTERS[:4]]
+
+
+def test_clusters_that_come_with_the_project_stand_in(
+    clustered, short, words, few_digits, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr('features.given.GIVEN', clustered)
+    main_BS.main(short)
+    assert 'class_idx_few_k3_3_True.pt: clusters that come with' in capsys.readouterr().out
+    assert not (tmp_path / 'own').exists()  # no extractor is made
+    main_BS.main([*words, '--save_path', str(tmp_path / 'same')])
+    sets = [result(tmp_path / name)['data'][0][0] for name in ('runs', 'same')]
+    assert torch.equal(*sets)
+
+    # What a user has of his own comes first, and other images of the name have other clusters.
+    data = load_dataset(str(few_digits))
+    kind = {'layer': 3, 'k': 3, 'balanced': True}
+    assert given_clusters(data, clustered, **kind) is None
+    (tmp_path / 'own').mkdir()
+    assert given_clusters(data, tmp_path / 'own', **kind) == clustered / FILE
+    for name in (FILE, 'resnet18_few.pt'):
+        (tmp_path / 'own' / name).touch()
+        assert given_clusters(data, tmp_path / 'own', **kind) is None
+        (tmp_path / 'own' / name).unlink()
+    data.indices_class[0], data.indices_class[1] = data.indices_class[1], data.indices_class[0]
+    assert given_clusters(data, tmp_path / 'own', **kind) is None
+
+
+def test_a_run_goes_on_with_its_own_clusters_alone(clustered, short, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('features.given.GIVEN', clustered)
+    main_BS.main(short)
+    (path,) = (tmp_path / 'runs').glob('*/res_*.pt')
+    path.unlink()
+    (tmp_path / 'own').mkdir()
+    stored = torch.load(clustered / FILE, weights_only=True)
+    stored['clusters'][0][0], stored['clusters'][0][1] = (stored['clusters'][0][j] for j in (1, 0))
+    torch.save(stored, tmp_path / 'own' / FILE)
+    with pytest.raises(SystemExit) as exit_:
+        main_BS.main(short)
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and 'was made with clusters of the hash' in error
+
+    # A checkpoint of before clusters were kept goes on.
+    (saved,) = (tmp_path / 'runs').glob('*/checkpoint.pt')
+    state = torch.load(saved, weights_only=True)
+    del state['args']['clusters_hash']
+    torch.save(state, saved)
+    main_BS.main(short)
+    assert path.exists()
 
 
 def test_equal_batch_gives_dc_the_batch_sizes_of_bs(words, tmp_path, capsys):
