@@ -25,6 +25,7 @@ from experiment.result import is_finished, report_finished, result_of, save_resu
 from experiment.run import Run
 from experiment.shelf import keywords_of, needs_clusters, spelled
 from experiment.tensorboard import summary_writer
+from features.given import clusters_at_hand
 from processes import ranks
 from storage.files import check_writable
 from utils import Rng, UserError
@@ -38,7 +39,7 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
     """
     # The result file is the last that a run writes: if it is there, nothing is left to do.
     result_path = result_of(args, spelled(args.method, vars(args).get('draw')), data)
-    if is_finished(result_path, data):
+    if is_finished(result_path, data, clusters_at_hand(data, args)):
         return report_finished(result_path)
 
     # Mistakes show here, before there is a folder.

@@ -24,7 +24,7 @@ from dataset.pictures import bar, resized
 from dataset.readers import DATASETS, source_of
 from dataset.whitening import MOST, Whitening
 from processes import ranks
-from utils import UserError
+from utils import UserError, plural
 
 
 class Data:
@@ -63,6 +63,11 @@ class Data:
         ]
         if not mean:
             mean, std = _statistics(self.pixels_train)
+        elif len(mean) != self.pixels_train.shape[1]:
+            raise UserError(
+                f'{name} has {plural(len(mean), "channel")}, the images that were found have '
+                f'{self.pixels_train.shape[1]}: pass data of your own by its path'
+            )
         self.mean, self.std = (
             torch.tensor(value, device=device).view(1, -1, 1, 1) for value in (mean, std)
         )

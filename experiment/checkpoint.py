@@ -72,8 +72,11 @@ def difference(stored: dict, args: dict) -> str | None:
     data, and the hash of a set is in the run's name.
     """
     # What is no flag has a name that a person understands.
-    names = {'device_type': 'a device of the kind', 'data_hash': 'data of the hash'}
-    names['clusters_hash'] = 'clusters of the hash'
+    names = {
+        'device_type': 'a device of the kind',
+        'data_hash': 'data of the hash',
+        'clusters_hash': 'clusters (--cluster_path) of the hash',
+    }
     # Earlier versions did not keep it.
     stored = {'clusters_hash': args.get('clusters_hash')} | stored
     for key in sorted((stored.keys() | args.keys()) - {'dataset', 'synset', 'changed'}):

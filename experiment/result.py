@@ -45,18 +45,24 @@ def result_of(args: Arguments, name: str, data: Data) -> Path:
     return folder / f'{name}.pt'
 
 
-def is_finished(result_path: Path, data: Data) -> bool:
+def is_finished(result_path: Path, data: Data, clusters: str | None = None) -> bool:
     """Tell whether the run of this result file is finished: the file is the last thing written.
 
-    Raises UserError if it was made from other data than these.
+    clusters: the fingerprint of those that the run means, if it is known. Raises UserError if it
+    was made from other data, or other clusters, than these.
     """
     if not ranks.from_first(result_path.exists()):
         return False
-    made_from = load_result(result_path)['args'].get('data_hash', data.fingerprint)
-    if made_from != data.fingerprint:
+    made_by = load_result(result_path)['args']
+    if made_by.get('data_hash', data.fingerprint) != data.fingerprint:
         raise UserError(
             f'{result_path} was made from other data of the name {data.name}; choose another '
             '--save_path'
+        )
+    if clusters and made_by.get('clusters_hash', clusters) != clusters:
+        raise UserError(
+            f'{result_path} was made with other clusters than these; choose another --save_path, '
+            'or name their --cluster_path'
         )
     return True
 

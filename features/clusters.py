@@ -8,6 +8,8 @@ K-Means. Our files are {'format': 1, 'clusters': the dict above, 'facts': from w
 which sizes, inertia and silhouette, in how many seconds}.
 """
 
+import hashlib
+import json
 import time
 from pathlib import Path
 
@@ -107,6 +109,13 @@ def nearest_first(members: np.ndarray, features: torch.Tensor) -> list[int]:
     distances = (points - points.mean(0)).norm(dim=1).numpy()
     # A stable sort: equal distances must not depend on the version of a library.
     return members[np.argsort(distances, kind='stable')].tolist()
+
+
+def fingerprint(clusters: Clusters) -> str:
+    """Return 16 letters that tell clusters from others."""
+    # The order counts: draws take members by their places.
+    parts = [list(clusters[c].values()) for c in sorted(clusters)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def check_k(data: Data, k: int) -> None:

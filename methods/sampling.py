@@ -7,15 +7,12 @@ run. (One that follows the network does: methods/representative.py.)
     python main_BS.py --layer_idx 3 --num_cluster 20 --ipc 10             # published: 42.8 ± 0.6 %
 """
 
-import hashlib
-import json
-
 import torch
 
 from dataset.data import Data
 from experiment.arguments import Arguments, flags_of
 from experiment.shelf import FOLLOWING
-from features.clusters import ensure_clusters, read_clusters
+from features.clusters import ensure_clusters, fingerprint, read_clusters
 from features.given import given_clusters
 from features.named import ensure_named_clusters
 from methods.representative import RepresentativeSampler
@@ -68,8 +65,7 @@ class ClusterSampler:
             [torch.tensor(part, device=data.device) for part in clusters[c].values() if part]
             for c in range(data.num_classes)
         ]
-        parts = [list(clusters[c].values()) for c in range(data.num_classes)]
-        self.fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        self.fingerprint = fingerprint(clusters)
 
     def draw(self, c: int, num: int, rng: Rng, iteration: int = 0) -> torch.Tensor:
         """Return at most num different positions of images of class c."""
@@ -144,7 +140,7 @@ def cluster_sampler(
         kind = {'layer': layer_idx, 'k': num_cluster, 'balanced': norm}
         path = ranks.from_first(ranks.leads() and given_clusters(data, cluster_path, **kind))
     if path:
-        print(f'{path}: clusters that come with the project (main_cluster.py makes your own)')
+        print(f'{path}: clusters that come with the project')
     else:
         (path,) = ensure_clusters(
             data, cluster_path, layers=[layer_idx], ks=[num_cluster], balanced=norm,

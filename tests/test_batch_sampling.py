@@ -165,57 +165,69 @@ def test_clusters_of_another_extractor_are_named(script, clustered, few_digits, 
 
 
 @pytest.fixture
-def short(few_digits, tmp_path):
-    """Words of a short run whose clusters are nowhere yet, in folders of tmp_path."""
-    own = f'--dataset {few_digits} --save_path {tmp_path}/runs --cluster_path {tmp_path}/own'
-    return [*own.split(), *BS.split(), *CLUSTERS[:4]]
-
-
-def test_clusters_that_come_with_the_project_stand_in(
-    clustered, short, words, few_digits, tmp_path, monkeypatch, capsys
-):
+def given(clustered, few_digits, tmp_path, monkeypatch):
+    """Words of a short run for which the clusters of few digits come with the project."""
+    monkeypatch.chdir(tmp_path)  # where the usual folders are
     monkeypatch.setattr('features.given.GIVEN', clustered)
-    main_BS.main(short)
+    monkeypatch.setattr('features.given.SHAPE', (1, 8, 8))
+    return ['--dataset', str(few_digits), *BS.split(), *CLUSTERS[:4]]
+
+
+def test_clusters_that_come_with_the_project_stand_in(given, words, tmp_path, capsys):
+    main_BS.main(given)
     assert 'class_idx_few_k3_3_True.pt: clusters that come with' in capsys.readouterr().out
-    assert not (tmp_path / 'own').exists()  # no extractor is made
-    main_BS.main([*words, '--save_path', str(tmp_path / 'same')])
-    sets = [result(tmp_path / name)['data'][0][0] for name in ('runs', 'same')]
+    assert not (tmp_path / 'clustering').exists()  # no extractor is made
+    main_BS.main([*words, '--save_path', 'same'])
+    sets = [result(tmp_path / name)['data'][0][0] for name in ('results', 'same')]
     assert torch.equal(*sets)
 
-    # What a user has of his own comes first, and other images of the name have other clusters.
+
+def test_clusters_of_the_project_are_for_its_images_alone(
+    given, clustered, few_digits, tmp_path, monkeypatch
+):
+    kind, folder = {'layer': 3, 'k': 3, 'balanced': True}, tmp_path / 'clustering'
     data = load_dataset(str(few_digits))
-    kind = {'layer': 3, 'k': 3, 'balanced': True}
-    assert given_clusters(data, clustered, **kind) is None
-    (tmp_path / 'own').mkdir()
-    assert given_clusters(data, tmp_path / 'own', **kind) == clustered / FILE
-    for name in (FILE, 'resnet18_few.pt'):
-        (tmp_path / 'own' / name).touch()
-        assert given_clusters(data, tmp_path / 'own', **kind) is None
-        (tmp_path / 'own' / name).unlink()
+    assert given_clusters(data, 'clustering', **kind) == clustered / FILE
+    assert given_clusters(data, 'misspelt', **kind) is None  # a folder that the user names
+    for other in ({'im_size': 6}, {'zca': True}):
+        assert given_clusters(load_dataset(str(few_digits), **other), 'clustering', **kind) is None
+    folder.mkdir()
+    (folder / FILE).touch()  # what the user has made
+    assert given_clusters(data, 'clustering', **kind) is None
+    (folder / FILE).unlink()
     data.indices_class[0], data.indices_class[1] = data.indices_class[1], data.indices_class[0]
-    assert given_clusters(data, tmp_path / 'own', **kind) is None
+    assert given_clusters(data, 'clustering', **kind) is None
+    monkeypatch.setattr('features.given.GIVEN', tmp_path)
+    (tmp_path / FILE).write_bytes((clustered / FILE).read_bytes()[:500])
+    with pytest.raises(UserError, match=FILE):  # damage is not passed over
+        given_clusters(data, 'clustering', **kind)
 
 
-def test_a_run_goes_on_with_its_own_clusters_alone(clustered, short, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr('features.given.GIVEN', clustered)
-    main_BS.main(short)
-    (path,) = (tmp_path / 'runs').glob('*/res_*.pt')
-    path.unlink()
-    (tmp_path / 'own').mkdir()
+def test_a_run_keeps_to_its_own_clusters(given, clustered, tmp_path, capsys):
+    main_BS.main(given)
+    (tmp_path / 'clustering').mkdir()
     stored = torch.load(clustered / FILE, weights_only=True)
     stored['clusters'][0][0], stored['clusters'][0][1] = (stored['clusters'][0][j] for j in (1, 0))
-    torch.save(stored, tmp_path / 'own' / FILE)
-    with pytest.raises(SystemExit) as exit_:
-        main_BS.main(short)
-    error = capsys.readouterr().err
-    assert exit_.value.code == 2 and 'was made with clusters of the hash' in error
+    torch.save(stored, tmp_path / 'clustering' / FILE)
+
+    # Neither a finished run nor one that is not is taken for one of other clusters.
+    (path,) = tmp_path.glob('results/*/res_*.pt')
+    for said in ('was made with other clusters than these', 'was made with clusters (--cluster_p'):
+        with pytest.raises(SystemExit) as exit_:
+            main_BS.main(given)
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert exit_.value.code == 2 and said in last
+        path.unlink(missing_ok=True)
+    main_BS.main([*given, '--cluster_path', str(clustered)])  # theirs
+    assert path.exists()
 
     # A checkpoint of before clusters were kept goes on.
-    (saved,) = (tmp_path / 'runs').glob('*/checkpoint.pt')
+    path.unlink()
+    (saved,) = tmp_path.glob('results/*/checkpoint.pt')
     state = torch.load(saved, weights_only=True)
     del state['args']['clusters_hash']
     torch.save(state, saved)
-    main_BS.main(short)
+    main_BS.main(given)
     assert path.exists()
 
 

@@ -84,6 +84,11 @@ def test_npz_in_the_data_path_comes_first(tmp_path, arrays):
     np.savez(tmp_path / 'mnist.npz', **with_axis)
     again = data.load_dataset('MNIST', tmp_path).pixels_train
     assert torch.equal(again, mnist.pixels_train) and again.stride() == mnist.pixels_train.stride()
+    np.savez(tmp_path / 'cifar10.npz', **grey)
+    with pytest.raises(
+        UserError, match='CIFAR10 has 3 channels, the images that were found have 1'
+    ):
+        data.load_dataset('CIFAR10', tmp_path)
 
 
 def test_own_folder(tmp_path, arrays):
