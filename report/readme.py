@@ -28,7 +28,11 @@ FIRST = (
     Line('random images', METHODS_TABLE, 'random real images'),
     Line('BS', METHODS_TABLE, 'BS (k 20, layer 3)'),
     Line('DC', METHODS_TABLE, 'DC'),
-    Line('DC, all classes at once', TIME, '300 iterations of 32 images from class means'),
+    Line(
+        'DC, all classes at once, from class means',
+        TIME,
+        '300 iterations of 32 images from class means',
+    ),
     Line('K-Means centres, no step', TIME, 'K-Means centres on 2 x 2 tiles, no step'),
     Line('DC, `--recipe fast`', TIME, '40 iterations on 2 x 2 tiles (--recipe fast)'),
     Line('IDC, `--recipe fast`', TIME, 'IDC, 7 networks x 10 steps (--recipe fast)'),
