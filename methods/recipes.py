@@ -4,7 +4,7 @@ fast  past the published accuracy of DC in a minute (docs/time_to_accuracy.md): 
       pixels of one, from K-Means centres; chosen on seed 0
       IDC: a few points more in two minutes, by networks that see few real images
       IDM: 10 images per class without tiles
-tiles the same for longer; at 10 images per class DM, from random real images in the tiles
+tiles the same for longer; at 10 images per class DM, from representative images in the tiles
 dcc   all classes at once after a warm-up (DCC, Lee et al., ICML 2022, arXiv 2202.02916)
 mda   both levels, magnitudes, ever fewer epochs (Jiang et al., arXiv 2208.00311, Ours-MDA)
 """
@@ -47,20 +47,18 @@ _FEW_REAL = {
 IDC_FAST = {1: _FEW_REAL | {'Iteration': 7}}
 IDC_TILES = {1: _FEW_REAL | {'Iteration': 40}}
 # At ipc 10 gradient matching needs networks that learn; distribution matching does not.
-DM_TILES = {10: {'factor': 2, 'init': 'mix', 'batch_real': 32, 'Iteration': 150, 'compile': 'off'}}
+_REAL = {'init': 'representative', 'batch_real': 32, 'compile': 'off'}
+DM_TILES = {10: _REAL | {'factor': 2, 'Iteration': 300}}
 
 # A queue of few and young networks, which learn from one small batch of real images a step.
 _YOUNG = {
     'num_nets': 4,
     'net_every': 100,
     'n_data': 64,
-    'batch_real': 32,
     'ce_weight': 0.3,
     'factor': 1,
-    'init': 'centres',
-    'compile': 'off',
 }
-IDM_FAST = {10: _YOUNG | {'Iteration': 500}}
+IDM_FAST = {10: _REAL | _YOUNG | {'Iteration': 500}}
 
 # {recipe: {method: {images per class: {flag: value}}}}
 RECIPES = {

@@ -13,6 +13,7 @@ PLAIN |= {'draw': 'uniform', 'other': '', 'factor': 1}
 METHODS_TABLE, LEVELS = 'Table 1: methods', 'Gradient reduction and levels (DC, 200 iterations)'
 TIME = 'Time to accuracy (DC: all classes at once; 16 images a class and step, or as named)'
 SMALL = 'Draws of 16 images (DC, all classes at once, 60 iterations, clusters by PCA)'
+TEN = 'Ten images per class in minutes (protocol dc)'
 TILED = 'IDC on 2 x 2 tiles (protocol idc, 10 steps a network)'
 DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}
 CLUSTERS = {'num_cluster': 20, 'layer_idx': 3, 'draw': 'cluster', 'norm': True}
@@ -27,6 +28,12 @@ IDC = {'method': 'IDC', 'protocol': 'idc', 'factor': 2}
 IDC |= {'other': 'lr_img=0.005 n_data=500 outer_loop=10'}
 FEW_REAL = IDC | {'protocol': 'dc'}
 FEW_REAL |= {'other': 'batch_real=16 init=centres lr_img=0.005 n_data=128 outer_loop=10'}
+DM_TILES = {'method': 'DM', 'protocol': 'dc', 'Iteration': 300, 'factor': 2}
+DM_TILES |= {'other': 'batch_real=32 init=representative'}
+IDM_FAST = {'method': 'IDM', 'protocol': 'dc', 'Iteration': 500}
+IDM_FAST |= {
+    'other': 'batch_real=32 ce_weight=0.3 init=representative n_data=64 net_every=100 num_nets=4'
+}
 NAMED = {'draw': 'stratified', 'norm': False}  # clusters by features of a name
 NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
@@ -71,8 +78,13 @@ TABLES = {
         'K-Means centres on 2 x 2 tiles, no step': TILES | {'Iteration': 0},
         '40 iterations on 2 x 2 tiles (--recipe fast)': TILES | {'Iteration': 40},
         '160 iterations on 2 x 2 tiles (--recipe tiles)': TILES,
+        'IDC, 1 network x 10 steps': FEW_REAL | {'Iteration': 1},
         'IDC, 7 networks x 10 steps (--recipe fast)': FEW_REAL | {'Iteration': 7},
         'IDC, 40 networks x 10 steps (--recipe tiles)': FEW_REAL | {'Iteration': 40},
+    },
+    TEN: {
+        'IDM (--recipe fast)': IDM_FAST,
+        'DM on 2 x 2 tiles (--recipe tiles)': DM_TILES,
     },
     TILED: {f'{number} networks': IDC | {'Iteration': number} for number in (10, 40)},
     SMALL: {
@@ -91,6 +103,8 @@ TABLES = {
 
 def ipcs_of(title: str) -> tuple[int, ...]:
     """Return the columns of a table."""
+    if title == TEN:
+        return IPCS[1:2]
     return IPCS[:1] if title in (LEVELS, TIME, TILED, SMALL) else IPCS
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiment.result import accuracy_text
-from report.cells import IPCS, METHODS_TABLE, PLAIN, STUDY, TABLES, TIME
+from report.cells import IPCS, METHODS_TABLE, PLAIN, STUDY, TABLES, TEN, TIME
 from report.markup import Markdown, lines_of
 from report.pooling import matching, pooled
 from report.summary import Row
@@ -38,7 +38,9 @@ FIRST = (
     Line('IDC, `--recipe fast`', TIME, 'IDC, 7 networks x 10 steps (--recipe fast)'),
     Line('IDC, `--recipe tiles`', TIME, 'IDC, 40 networks x 10 steps (--recipe tiles)'),
     Line('random images', METHODS_TABLE, 'random real images', 10),
-    Line('DM, 1000 iterations', DISTRIBUTION, 'DM (1000 iterations)', 10),
+    Line('IDM, `--recipe fast`', TEN, 'IDM (--recipe fast)', 10),
+    Line('DM, `--recipe tiles`', TEN, 'DM on 2 x 2 tiles (--recipe tiles)', 10),
+    Line('DM, 1000 iterations, augmented', DISTRIBUTION, 'DM (1000 iterations)', 10),
 )
 MARKS = {
     'first': ('<!-- first table, by main_report.py -->', '<!-- end of first table -->'),
