@@ -10,6 +10,7 @@ python=${PYTHON:-python}
 reference=""
 [ -z "${REFERENCE:-}" ] || reference="--reference $REFERENCE"
 contest="--to_accuracy --dataset CIFAR10 --seeds 1 2 3 4 5 $reference"
-$python bench.py $contest --ipc 1 --recipe fast --out results/speedrun_fast.csv
-$python bench.py $contest --ipc 1 --recipe tiles --out results/speedrun_tiles.csv
+$python bench.py $contest --ipc 1 --method DC IDC --recipe fast --out results/speedrun_fast.csv
+$python bench.py $contest --ipc 1 --method DC IDC --recipe tiles --out results/speedrun_tiles.csv
 $python bench.py $contest --ipc 10 --method DM --recipe tiles --out results/speedrun_10.csv
+$python bench.py $contest --ipc 10 --method IDM --recipe fast --out results/speedrun_10_plain.csv
