@@ -8,6 +8,7 @@ on the CPU.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -39,7 +40,7 @@ def condense(method_class, data: Data, make_sampler, args: Arguments) -> dict[st
     """
     # The result file is the last that a run writes: if it is there, nothing is left to do.
     result_path = result_of(args, spelled(args.method, vars(args).get('draw')), data)
-    if is_finished(result_path, data, clusters_at_hand(data, args)):
+    if is_finished(result_path, data, partial(clusters_at_hand, data, args)):
         return report_finished(result_path)
 
     # Mistakes show here, before there is a folder.

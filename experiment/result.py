@@ -45,11 +45,11 @@ def result_of(args: Arguments, name: str, data: Data) -> Path:
     return folder / f'{name}.pt'
 
 
-def is_finished(result_path: Path, data: Data, clusters: str | None = None) -> bool:
+def is_finished(result_path: Path, data: Data, clusters_at_hand=lambda: None) -> bool:
     """Tell whether the run of this result file is finished: the file is the last thing written.
 
-    clusters: the fingerprint of those that the run means, if it is known. Raises UserError if it
-    was made from other data, or other clusters, than these.
+    clusters_at_hand: returns the fingerprint of those that the run means, None if it has none yet.
+    Raises UserError if it was made from other data, or other clusters, than these.
     """
     if not ranks.from_first(result_path.exists()):
         return False
@@ -59,6 +59,7 @@ def is_finished(result_path: Path, data: Data, clusters: str | None = None) -> b
             f'{result_path} was made from other data of the name {data.name}; choose another '
             '--save_path'
         )
+    clusters = clusters_at_hand()
     if clusters and made_by.get('clusters_hash', clusters) != clusters:
         raise UserError(
             f'{result_path} was made with other clusters than these; choose another --save_path, '

@@ -46,5 +46,6 @@ def clusters_at_hand(data: Data, args: Arguments) -> str | None:
     kind = {'k': args.num_cluster, 'layer': args.layer_idx, 'balanced': args.norm}
     path = cluster_path(args.cluster_path, data, **kind)
     if not path.exists():
-        path = given_clusters(data, args.cluster_path, **kind)
+        own = args.extractor or args.extractor_epochs
+        path = None if own else given_clusters(data, args.cluster_path, **kind)
     return fingerprint(read_clusters(path, data)) if path else None

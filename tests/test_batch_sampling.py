@@ -221,6 +221,10 @@ def test_a_run_keeps_to_its_own_clusters(given, clustered, tmp_path, capsys):
     main_BS.main([*given, '--cluster_path', str(clustered)])  # theirs
     assert path.exists()
 
+    # Clusters that would be made first are not known: the finished run only says so.
+    main_BS.main([*given, '--cluster_path', 'none_yet'])
+    assert 'is finished' in capsys.readouterr().out
+
     # A checkpoint of before clusters were kept goes on.
     path.unlink()
     (saved,) = tmp_path.glob('results/*/checkpoint.pt')
