@@ -8,31 +8,34 @@ They are of CIFAR-10, k 20, layer 3 (docs/methods/batch_sampling.md).
 from pathlib import Path
 
 from dataset.data import Data
-from experiment.arguments import Arguments
+from experiment.arguments import Arguments, flags_of
 from experiment.flags import FLAGS
 from experiment.shelf import needs_clusters
-from features.clusters import cluster_path, fingerprint, load_clusters, read_clusters
+from features.clusters import cluster_path as path_of
+from features.clusters import fingerprint, load_clusters, read_clusters
 from utils import UserError
 
 GIVEN, SHAPE = Path(__file__).parents[1] / 'docs' / 'clusters', (3, 32, 32)
 
 
 def given_clusters(
-    data: Data, folder: str | Path, *, layer: int, k: int, balanced: bool
-) -> Path | None:
+    data: Data, *, cluster_path: str, layer_idx: int, num_cluster: int, norm: bool,
+    extractor: str | None, extractor_epochs: int | None,
+) -> Path | None:  # fmt: skip
     """Return the cluster file of data that comes with the project, None if there is none.
 
-    It stands in where the user names no folder, and the usual one lacks this file. Raises
-    UserError if it is damaged.
+    Arguments are the flags of the same names. It stands in where the user names neither a folder
+    nor an extractor, and the usual folder lacks this file. Raises UserError if it is damaged.
     """
-    own, path = (cluster_path(place, data, k, layer, balanced) for place in (folder, GIVEN))
-    usual = str(folder) == FLAGS['cluster_path'].default
+    kind = data, num_cluster, layer_idx, norm
+    own, path = path_of(cluster_path, *kind), path_of(GIVEN, *kind)
+    usual = str(cluster_path) == FLAGS['cluster_path'].default and not own.exists()
     original = data.shape == SHAPE and not data.whitening
-    if not path.exists() or not usual or not original or own.exists():
+    if extractor or extractor_epochs or not usual or not original or not path.exists():
         return None
     load_clusters(path)  # which a damaged file does not pass
     try:
-        read_clusters(path, data, wanted={'k': k, 'layer': layer, 'norm': balanced})
+        read_clusters(path, data, wanted={'k': num_cluster, 'layer': layer_idx, 'norm': norm})
     except UserError:  # other images of the same name
         return None
     return path
@@ -43,9 +46,7 @@ def clusters_at_hand(data: Data, args: Arguments) -> str | None:
     values = vars(args)
     if not needs_clusters(values.get('draw')) or values.get('feature_net'):
         return None
-    kind = {'k': args.num_cluster, 'layer': args.layer_idx, 'balanced': args.norm}
-    path = cluster_path(args.cluster_path, data, **kind)
+    path = path_of(args.cluster_path, data, args.num_cluster, args.layer_idx, args.norm)
     if not path.exists():
-        own = args.extractor or args.extractor_epochs
-        path = None if own else given_clusters(data, args.cluster_path, **kind)
+        path = given_clusters(data, **flags_of(given_clusters, args))
     return fingerprint(read_clusters(path, data)) if path else None

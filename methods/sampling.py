@@ -135,10 +135,13 @@ def cluster_sampler(
             batch_train=batch_train, seed=seed, precision=precision,
         )  # fmt: skip
         return ClusterSampler(data, clusters, draw, mix)
-    path = None
-    if not extractor and not extractor_epochs:
-        kind = {'layer': layer_idx, 'k': num_cluster, 'balanced': norm}
-        path = ranks.from_first(ranks.leads() and given_clusters(data, cluster_path, **kind))
+    path = ranks.from_first(
+        ranks.leads()
+        and given_clusters(
+            data, cluster_path=cluster_path, layer_idx=layer_idx, num_cluster=num_cluster,
+            norm=norm, extractor=extractor, extractor_epochs=extractor_epochs,
+        )
+    )  # fmt: skip
     if path:
         print(f'{path}: clusters that come with the project')
     else:

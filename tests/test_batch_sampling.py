@@ -185,22 +185,25 @@ def test_clusters_that_come_with_the_project_stand_in(given, words, tmp_path, ca
 def test_clusters_of_the_project_are_for_its_images_alone(
     given, clustered, few_digits, tmp_path, monkeypatch
 ):
-    kind, folder = {'layer': 3, 'k': 3, 'balanced': True}, tmp_path / 'clustering'
-    data = load_dataset(str(few_digits))
-    assert given_clusters(data, 'clustering', **kind) == clustered / FILE
-    assert given_clusters(data, 'misspelt', **kind) is None  # a folder that the user names
+    flags = {'cluster_path': 'clustering', 'layer_idx': 3, 'num_cluster': 3, 'norm': True}
+    flags |= {'extractor': None, 'extractor_epochs': None}
+    data, folder = load_dataset(str(few_digits)), tmp_path / 'clustering'
+    assert given_clusters(data, **flags) == clustered / FILE
+    # What the user names himself.
+    for own in ({'cluster_path': 'misspelt'}, {'extractor': 'own.pt'}, {'extractor_epochs': 1}):
+        assert given_clusters(data, **flags | own) is None
     for other in ({'im_size': 6}, {'zca': True}):
-        assert given_clusters(load_dataset(str(few_digits), **other), 'clustering', **kind) is None
+        assert given_clusters(load_dataset(str(few_digits), **other), **flags) is None
     folder.mkdir()
     (folder / FILE).touch()  # what the user has made
-    assert given_clusters(data, 'clustering', **kind) is None
+    assert given_clusters(data, **flags) is None
     (folder / FILE).unlink()
     data.indices_class[0], data.indices_class[1] = data.indices_class[1], data.indices_class[0]
-    assert given_clusters(data, 'clustering', **kind) is None
+    assert given_clusters(data, **flags) is None
     monkeypatch.setattr('features.given.GIVEN', tmp_path)
     (tmp_path / FILE).write_bytes((clustered / FILE).read_bytes()[:500])
     with pytest.raises(UserError, match=FILE):  # damage is not passed over
-        given_clusters(data, 'clustering', **kind)
+        given_clusters(data, **flags)
 
 
 def test_a_run_keeps_to_its_own_clusters(given, clustered, tmp_path, capsys):
