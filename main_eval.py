@@ -36,11 +36,10 @@ from evaluation.sets import (
     description,
     read_sets,
 )
-from evaluation.sources import grouped
+from evaluation.sources import Read, grouped, read_file
 from experiment.arguments import Arguments, command, parse, run_name
 from experiment.data import load_data
 from experiment.flags import EVERY_RUN, FLAGS
-from experiment.layouts import content_hash
 from experiment.parser import Parser
 from experiment.result import REAL
 from experiment.values import place, word
@@ -70,10 +69,10 @@ class Prepared(NamedTuple):
     line: tuple[str, ...] = ()
 
 
-def stored_sets(synset: str, data: Data, args: Arguments) -> Prepared:
-    """Load the sets of a file, and decide from it how they are evaluated."""
+def stored_sets(synset: str, file: Read, data: Data, args: Arguments) -> Prepared:
+    """Take the sets of a file, and decide from it how they are evaluated."""
     path = Path(synset)
-    sets = read_sets(path, data, args.num_exp)
+    sets = read_sets(path, data, args.num_exp, file.result)
     if args.factor > 1:
         decode(sets, data, args.factor)
     made_by = sets.made_by
@@ -94,7 +93,7 @@ def stored_sets(synset: str, data: Data, args: Arguments) -> Prepared:
         protocol=protocol,
         dsa_strategy=strategy_of(made),
         run_name=run_name(
-            f'eval_{path.stem}_{content_hash(path)[:8]}', vars(args), args.changed, ipc=False
+            f'eval_{path.stem}_{file.digest[:8]}', vars(args), args.changed, ipc=False
         ),
         num_exp=len(sets.pairs),
         made_by=made_by,
@@ -123,10 +122,10 @@ def decode(sets: Sets, data: Data, factor: int) -> None:
     sets.pairs = [(tiles.decode(images), tiles.labels(labels)) for images, labels in sets.pairs]
 
 
-def prepared(synset: str, data: Data, args: Arguments) -> Prepared:
+def prepared(synset: str, file: Read | None, data: Data, args: Arguments) -> Prepared:
     """Return the sets of a file, or of real images, and how they are evaluated."""
     if synset not in REAL:
-        return stored_sets(synset, data, args)
+        return stored_sets(synset, file or read_file(synset), data, args)
     args = args.replaced(
         protocol=args.protocol or 'dc', dsa_strategy=strategy_of(vars(args)), synset=synset
     )
@@ -144,9 +143,9 @@ def all_prepared(groups: list[Arguments], typed: set[str]) -> list[tuple[Prepare
     everything, faults = [], []
     for args in groups:
         data = load_data(args)
-        for synset in args.synset:
+        for synset, file in args.synset.items():
             try:
-                one = prepared(synset, data, args.replaced(csv=None))
+                one = prepared(synset, file, data, args.replaced(csv=None))
                 check_evaluation(one.pairs, one.args, data, typed)
                 everything.append((one, data))
             except UserError as error:

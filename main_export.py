@@ -11,6 +11,7 @@ no pixel has are clipped; it says how much. Tensors keep every value; DD-Ranking
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 
 import io
+import mimetypes
 import os
 import unicodedata
 from collections import Counter
@@ -30,6 +31,8 @@ from experiment.result import load_result
 from experiment.values import natural, place, positive
 from storage.files import MOST, check_writable, save_tensors, write_atomic
 from utils import UserError, script
+
+OTHER_FILES = '.npy', '.pth', '.parquet', '.safetensors'  # not to be a folder's name by a slip
 
 
 def values_of(result: dict, exp: int, args) -> tuple[torch.Tensor, str]:
@@ -196,6 +199,8 @@ def check_out(out: Path, synset: Path) -> None:
             check_writable(file, '--out')
             if file.resolve() in (synset.resolve(), labels_beside(synset).resolve()):
                 raise UserError(f'--out {out} would replace {file}, which is the set itself')
+    elif kind in OTHER_FILES or mimetypes.guess_type(out.name) != (None, None):
+        raise UserError(f'--out {out}: name a folder, or a file that ends in .npz or .pt')
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f'--out {out} is a folder with content; name a new one, or .npz or .pt')
     else:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import unicodedata
 import warnings
 import zlib
@@ -15,8 +16,11 @@ import zlib
 import numpy as np
 import torch
 
+# How the module is called that a user's own network is run as.
+OWN_NETWORK = 'own_network_'
 # What torch says of devices and hosts.
 NO_MEMORY = ('out of memory', 'allocate memory', 'enough memory')
+BUG = 'This is a bug of the program, not your mistake. Please report it:'
 
 
 class UserError(Exception):
@@ -211,30 +215,35 @@ def script(main):
                 return main(sys.argv[1:] if argv is None else list(argv))
             except UserError as error:
                 _report(error)
-            except (MemoryError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and not is_memory(error):
-                    _own_bug()
-                    raise
-                reason = str(error).partition('\n')[0] or 'out of memory'
-                _report(f'{reason}; what was saved is kept: use a smaller --ipc')
             except OSError as error:
                 _report(f'{error.filename or "a file"}: {error.strerror or error}')
             except KeyboardInterrupt as error:
                 number = error.args[0] if isinstance(error, Interrupted) else signal.SIGINT
                 print(f'stopped by {signal.Signals(number).name}', file=sys.stderr)
                 raise SystemExit(128 + number) from None
-            except Exception:
-                _own_bug()
-                raise
+            except Exception as error:
+                if not (reason := _reason(error)):
+                    print(BUG, file=sys.stderr)
+                    raise
+                _report(reason)
             raise SystemExit(2) from None
 
     return wrapped
 
 
+def _reason(error: Exception) -> str | None:
+    """Return why an error is no bug of ours: memory, or a network of the user's own."""
+    first, kept = str(error).partition('\n')[0], 'what was saved is kept'
+    if isinstance(error, MemoryError) or is_memory(error):
+        return f'{first or "out of memory"}; {kept}: use a smaller --ipc'
+    # It was tried before the run, but on a few images only.
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        if str(frame.f_globals.get('__name__')).startswith(OWN_NETWORK):
+            place = f'{frame.f_code.co_filename}, line {line}: {type(error).__name__}'
+            return f'{place}: {first}; {kept}: see the rules in docs/own_network.md'
+    return None
+
+
 def is_memory(error: Exception) -> bool:
     """Tell whether torch says by this error that memory does not suffice."""
     return any(words in str(error) for words in NO_MEMORY)
-
-
-def _own_bug() -> None:
-    print('This is a bug of the program, not your mistake. Please report it:', file=sys.stderr)

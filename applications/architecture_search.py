@@ -53,7 +53,7 @@ from experiment.layouts import content_hash
 from experiment.parser import Parser
 from experiment.values import word
 from methods import METHODS
-from utils import UserError, script
+from utils import UserError, plural, script
 
 PROXIES = 'random', 'herding', EARLY
 DEFAULTS = {'ipc': 10, 'num_eval': 1, 'protocol': 'dc'}
@@ -96,11 +96,11 @@ def check_flags(args: Arguments) -> Arguments:
                 f'--proxies {name}: no such file; python main.py --method DC --dataset '
                 f'{args.dataset} --ipc {args.ipc} makes one'
             )
-    cores = os.cpu_count() or 1
-    if args.jobs and args.jobs > cores:
-        raise UserError(f'--jobs {args.jobs} is more than this machine has cores ({cores})')
     out = checked_outputs(args)
-    return args.replaced(out=out, jobs=args.jobs or 1, proxies=list(args.proxies))
+    jobs, cores = args.jobs or 1, os.cpu_count() or 1
+    if jobs > cores:
+        print(f'--jobs {jobs}: {plural(cores, "process")}, as many as this machine has cores')
+    return args.replaced(out=out, jobs=min(jobs, cores), proxies=list(args.proxies))
 
 
 def read_proxies(args: Arguments, data: Data) -> dict[str, tuple]:

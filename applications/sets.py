@@ -218,9 +218,15 @@ def made_set(run: Arguments, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
     path = file_of(run, data)
     if not is_finished(path, data):
         print(f'making {path}', flush=True)
-        # What a run prints of its plan stands in its folder.
-        with contextlib.redirect_stdout(io.StringIO()):
-            condense(METHODS[run.method], data, make_sampler, run)
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said):
+                condense(METHODS[run.method], data, make_sampler, run)
+        finally:
+            # What it prints of its plan stands in its folder: only notices of the data are news.
+            for line in said.getvalue().splitlines():
+                if line.startswith(f'{data.name}: '):
+                    print(line)
     return read_sets(path, data).pairs[0]
 
 

@@ -27,7 +27,7 @@ from dataset.names import LONGEST, shortened
 from engine.gradients import directional
 from networks import NETWORKS, is_drawn
 from storage.files import check_file
-from utils import UserError, is_memory
+from utils import OWN_NETWORK, UserError, is_memory
 
 HASH = 8  # digits of the file's hash in a name
 IMAGES = 4  # random images that a network is tried on
@@ -50,7 +50,7 @@ def own_network(text: str) -> str:
     check_file(Path(place), 'file of a network')
     source = Path(place).read_bytes()
     digest = hashlib.sha256(source).hexdigest()[:HASH]
-    module = types.ModuleType(f'own_network_{digest}')
+    module = types.ModuleType(f'{OWN_NETWORK}{digest}')
     module.__file__ = place
     sys.modules[module.__name__] = module  # where data classes look for it
     # What is hashed is what runs: the file is read once.

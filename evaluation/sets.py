@@ -39,12 +39,13 @@ class Sets:
     notes: list[str] = field(default_factory=list)
 
 
-def read_sets(path: Path, data: Data, most: int | None = None) -> Sets:
+def read_sets(path: Path, data: Data, most: int | None = None, result: dict | None = None) -> Sets:
     """Read the sets of a file, the first `most`, and bring them to the data.
 
-    Raises UserError unless they fit the data.
+    result: what load_result returns of the file, if it was read. Raises UserError unless the sets
+    fit the data.
     """
-    result = load_result(path)
+    result = result or load_result(path)
     made_by, stored = result['args'], result.get('stored', [])[:most]
     # Only our files hold tiles decoded, with what they are decoded from beside them.
     factor = (made_by.get('factor') or result.get('factor') or 1) if stored else 1

@@ -1,6 +1,7 @@
 """What files of sets say of the data that they are of, before any data are loaded."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from dataset.readers import DATASETS
 from experiment.flags import FLAGS
@@ -12,8 +13,20 @@ from utils import UserError, plural
 OF_THE_DATA = 'dataset', 'im_size', 'resize', 'zca'
 
 
-def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], list[str]]:
-    """Return {flags as words: the sets that they are for}, a group for each data set.
+class Read(NamedTuple):
+    """A file of sets: what load_result returns of it, and the hash of its content."""
+
+    result: dict
+    digest: str
+
+
+def read_file(synset: str) -> Read:
+    """Read a file of sets; raise UserError for another format."""
+    return Read(load_result(Path(synset)), content_hash(Path(synset)))
+
+
+def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], dict[str, Read | None]]:
+    """Return {flags as words: {set that they are for: its file}}, a group for each data set.
 
     The words are flags that a file was made with and that were not typed. What names no data goes
     with the first file; if that names none either, it is said at once which data are assumed. The
@@ -24,12 +37,12 @@ def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], list[s
     """
     found, copies, faults = {}, {}, []
     for synset in without_labels(synsets):
-        args, channels = {}, None
+        args, channels, file = {}, None, None
         try:
             if synset not in REAL:
-                result = load_result(Path(synset))
-                args, channels = result['args'], result['data'][0][0].shape[1]
-                copied = copies.setdefault(content_hash(Path(synset)), synset)
+                file = read_file(synset)
+                args, channels = file.result['args'], file.result['data'][0][0].shape[1]
+                copied = copies.setdefault(file.digest, synset)
                 if copied != synset:
                     print(f'{synset} is a copy of {copied}: left out')
                     continue
@@ -38,22 +51,22 @@ def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], list[s
         if args.get('made_by') is not None:
             print(f'{synset} is the evaluation of another file: left out')
         else:
-            found[synset] = args, channels
+            found[synset] = args, channels, file
     if not found:
         raise UserError('--synset: every file is an evaluation; name the result file of a run')
     lead, model = [], []
-    first = next((synset for synset, (_, channels) in found.items() if channels), None)
+    first = next((synset for synset, (_, channels, _) in found.items() if channels), None)
     if faults and not first:
         raise faults[0]
     if first:
-        args, channels = found[first]
+        args, channels, _ = found[first]
         lead, model = words_of(args, OF_THE_DATA, typed), words_of(args, ('model',), typed)
         if 'dataset' not in typed and '--dataset' not in lead:
             assume(first, channels)
     groups = {}
-    for synset, (args, _) in found.items():
+    for synset, (args, _, file) in found.items():
         words = words_of(args, OF_THE_DATA, typed) if names_data(args) else lead
-        groups.setdefault((*words, *model), []).append(synset)
+        groups.setdefault((*words, *model), {})[synset] = file
     for words in filter(None, groups):
         print('as the file was made:', *words)
     return groups

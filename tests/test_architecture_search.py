@@ -18,6 +18,7 @@ from applications import architecture_search as script
 from applications import training
 from applications.correlation import correlation_text, rank_correlation, subsets, with_interval
 from applications.grid import GRIDS, able, grid
+from applications.sets import study_arguments
 from applications.training import early_accuracy, splits
 from networks import make_network
 from utils import Rng, UserError
@@ -175,7 +176,6 @@ def begin_as(trainer, *values):
         ("--proxies early 'herding --extractor a/b.pt'", 'a/b.pt: no such extractor'),
         ('--proxies early --num_real 12', '12 random training images of Digits have none of class'),
         ('--proxies early --num_real 12 --jobs 2', 'use a larger --num_real'),
-        ('--proxies early --jobs 100000', '--jobs 100000 is more than this machine has cores'),
         ('--proxies random --Iteration 3', '--Iteration does nothing for any of --proxies'),
     ],
 )
@@ -195,3 +195,13 @@ def test_a_set_of_other_data_is_refused(digits, tmp_path, capsys):
     assert 'was condensed from MNIST' in error_of(script, line, capsys)
     with pytest.raises(UserError, match='empty'):
         grid(['small', 'W256'])
+
+
+def test_jobs_are_no_more_than_cores(monkeypatch, capsys):
+    monkeypatch.setattr(os, 'cpu_count', lambda: 1)
+    parser = script.make_parser()
+    words = ['--dataset', 'Digits', '--proxies', 'early', '--jobs']
+    assert script.check_flags(study_arguments(parser, [*words, '1'], **script.DEFAULTS)).jobs == 1
+    assert not capsys.readouterr().out
+    assert script.check_flags(study_arguments(parser, [*words, '2'], **script.DEFAULTS)).jobs == 1
+    assert '--jobs 2: 1 process, as many' in capsys.readouterr().out

@@ -12,7 +12,7 @@ import torch
 from conftest import error_of, interrupt_after
 
 import main_report
-from applications import architecture_search
+from applications import architecture_search, sets
 from applications import continual_learning as script
 from applications.curves import gain, table
 from applications.ledger import Ledger
@@ -20,6 +20,7 @@ from applications.sets import run_of, study_arguments, title
 from applications.subsets import add_classes, class_steps, with_classes
 from applications.tasks import TEMPERATURE, distillation, grey_arrays
 from dataset.data import Data, load_dataset
+from dataset.parts import say
 from utils import UserError
 
 SMALL = '--model MLP --ipc 4 --orders 2 --epoch_eval_train 10 --feature_net PCA --seed 1'
@@ -154,6 +155,21 @@ def test_a_memory_has_flags_of_its_own(tmp_path):
     titles = [title(*pair) for pair in zip(own, runs, strict=True)]
     assert titles[:2] == ['BS Iteration=1 norm=False', 'BS Iteration=2']
     assert titles[2].startswith('DC Iteration=2 ') and 'level=contrast' in titles[2]
+
+
+def test_a_memory_says_what_is_news_of_its_run(digits, tmp_path, monkeypatch, capsys):
+    def plan_and_news(method, data, sampler, run):
+        print('method      DC')
+        say(data.name, 'class 7 has 1 of 2 images')
+        raise UserError('the end')
+
+    monkeypatch.setattr('applications.sets.condense', plan_and_news)
+    parser = sets.study_parser('', {})
+    args = study_arguments(parser, ['--dataset', 'Digits', '--save_path', str(tmp_path)])
+    with pytest.raises(UserError, match='the end'):
+        sets.made_set(run_of(args, 'DC', 'Digits', 0), digits)
+    said = capsys.readouterr().out
+    assert 'Digits: class 7 has 1 of 2 images' in said and 'method' not in said
 
 
 def test_tasks_in_turn_continue_from_the_network_before(few_digits, tmp_path, capsys):

@@ -253,3 +253,27 @@ def test_a_word_in_a_file_runs_no_code(own):
     """What a summary or a result file holds is a word, whatever it looks like."""
     model = own('raise KeyboardInterrupt')
     assert FLAGS['model'].type(model) == model
+
+
+LIMITED = """
+from torch import nn
+from networks import Network
+
+class Limited(nn.Module):
+    def forward(self, images):
+        if len(images) > 50:
+            raise ValueError('no more than 50 images')
+        return images.flatten(1)
+
+def builder(channel, num_classes, im_size):
+    return Network(nn.Sequential(Limited(), nn.Linear(64, 8), nn.ReLU()), 8, num_classes)
+"""
+
+
+@pytest.mark.parametrize('words', ['--method DC --Iteration 1 --eval_every 0', '--method random'])
+def test_what_fails_on_large_batches_is_one_line(words, own, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run(tmp_path / 'runs', own(LIMITED), words)
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and 'bug' not in error and 'Traceback' not in error
+    assert re.search(r'error: .*own.py, line 8: ValueError: no more than 50 images;', error)

@@ -122,25 +122,30 @@ def test_the_protocol_of_foreign_sets(name, made_by, protocol, tmp_path):
     assert assumed_protocol(tmp_path / f'{name}.pt', made_by)[0] == protocol
 
 
+def names(synsets, typed):
+    return {words: list(files) for words, files in grouped(synsets, typed).items()}
+
+
 def test_what_a_foreign_set_is_of_is_said_at_once(real, tmp_path, capsys):
     save(path := tmp_path / 'x.pt', {'data': [real], 'args': {'dataset': 'MNIST', 'model': 'MLP'}})
     file = str(path)
-    assert grouped([file], set()) == {('--dataset', 'MNIST'): [file]}
-    assert grouped([file], {'dataset'}) == {(): [file]}
+    assert names([file], set()) == {('--dataset', 'MNIST'): [file]}
+    assert names([file], {'dataset'}) == {(): [file]}
     capsys.readouterr()
     save(path, {'data': [real], 'args': {'dataset': 'no name of a data set'}})
-    assert grouped([file], {'dataset'}) == {(): [file]} and not capsys.readouterr().out
+    assert names([file], {'dataset'}) == {(): [file]} and not capsys.readouterr().out
     with pytest.raises(UserError, match='what it is of, and has images of 1 channel: type --dat'):
         grouped([file], set())
     save(path, [torch.randn(10, 3, 32, 32), torch.arange(10)])
-    assert grouped(['random', file], set()) == {(): ['random', file]}
+    assert names(['random', file], set()) == {(): ['random', file]}
     line = f'{path} does not say what it is of: --dataset CIFAR10 is assumed\n'
     assert capsys.readouterr().out == line
-    assert grouped(['random'], set()) == {(): ['random']} and not capsys.readouterr().out
+    assert names(['random'], set()) == {(): ['random']} and not capsys.readouterr().out
 
 
-def test_sets_of_several_data_sets_are_evaluated_in_one_call(real, tmp_path, capsys):
+def test_sets_of_several_data_sets_are_evaluated_in_one_call(real, tmp_path, monkeypatch, capsys):
     """Foreign sets of one name in two folders keep a row each, beside one of other data."""
+    monkeypatch.setattr('evaluation.sets.load_result', None)  # no file is read again
     files, (images, labels) = [], real
     for number, folder in enumerate('ab', 1):
         (tmp_path / folder).mkdir()
@@ -160,8 +165,8 @@ def test_sets_of_several_data_sets_are_evaluated_in_one_call(real, tmp_path, cap
     table = tmp_path / 'table.csv'
     main_eval.main(['--synset', *files, '--csv', str(table), *f'{line} {tmp_path}/e'.split()])
     rows = list(csv.DictReader(table.open()))
-    names = [row['set'].partition(',')[0] for row in rows]
-    assert names == ['a/set.pt', 'b/set.pt', 'random', 'random']
+    sets = [row['set'].partition(',')[0] for row in rows]
+    assert sets == ['a/set.pt', 'b/set.pt', 'random', 'random']
     assert [row['num_networks'] for row in rows] == ['1'] * 4
     assert [row['set'].partition('dataset ')[2] for row in rows[2:]] == ['one', 'two']
     assert 'copy.pt is a copy of' in capsys.readouterr().out
@@ -179,7 +184,7 @@ def test_a_typed_data_set_leaves_each_file_its_size(real, tmp_path, capsys):
     large, plain = (str(tmp_path / f'{name}.pt') for name in content)
     for name, args in content.items():
         save(tmp_path / f'{name}.pt', {'data': [list(real)], 'args': args | {'n': name}})
-    groups = grouped([large, plain], {'dataset'})
+    groups = names([large, plain], {'dataset'})
     assert groups == {('--im_size', '16'): [large], (): [plain]}
 
 
@@ -238,7 +243,9 @@ def test_clipping_is_told(tmp_path, capsys):
     ('line', 'message'),
     [('--out x.npz', 'does not say how it was normalised; pass the --dataset'),
      ('--out x.npz --dataset CIFAR10', '1 channels'), ('--out full', 'folder with content'),
-     ('--out x.npz --exp 3', 'has sets 0 … 0'), ('--out /dev/full', 'no folder|device')],
+     ('--out x.npz --exp 3', 'has sets 0 … 0'), ('--out /dev/full', 'no folder|device'),
+     ('--out x.zip', 'ends in .npz or .pt'), ('--out x.tar.gz', 'ends in .npz or .pt'),
+     ('--out x.pth', 'ends in .npz or .pt')],
 )  # fmt: skip
 def test_exports_that_cannot_work(line, message, real, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
