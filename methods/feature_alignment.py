@@ -79,7 +79,7 @@ class FeatureAlignment:
 
         # The synthetic set, class after class.
         self.tiles = Tiles(factor, shape, self.net)
-        self.image_syn = initial_images(data, ipc, init, rng, self.tiles)
+        self.image_syn = initial_images(data, ipc, init, rng, self.tiles, self.net)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
 

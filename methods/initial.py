@@ -40,7 +40,8 @@ def initial_images(
     init: 'noise', N(0, 1) in normalised space; 'real', random training images; 'mix', such images
     shrunk to the tiles; 'centres', class_centres, of tiles shrunk to them; 'representative', the
     real images nearest to centres of features by net, too. A class with too few images repeats
-    them. Raises UserError when all have too few, and for mix without tiles.
+    them. Raises UserError when all have too few, for mix without tiles, and for features of no
+    network.
     """
     if init == 'noise':
         shape = (data.num_classes * ipc, *data.shape)
@@ -51,6 +52,8 @@ def initial_images(
             '--init mix shrinks real images to tiles: it needs --factor 2 or more (DC, DM, IDC, …)'
         )
     needed = ipc if init == 'real' else ipc * factor**2
+    if init == 'representative' and net is None:
+        raise UserError('--init representative needs features of a network, and KIP has none')
     largest = max(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
     num = len(data.indices_class[largest])
     if num < needed:

@@ -131,6 +131,7 @@ for part in ${PARTS:-parity speed recipes study cells}; do
         cell main_BS.py $bs --draw stratified --ipc 10 "$@"
         cell main_BS.py $bs --method DSA --ipc 10 "$@"
         cell main.py --method DM --ipc 10 "$@"
+        cell main.py --method CAFE --ipc 1 "$@"
         cell main.py --method DC --ipc 50 "$@"
         cell main_BS.py $bs --ipc 50 "$@"
         cell main.py --method DSA --ipc 50 "$@"

@@ -7,15 +7,17 @@ import pytest
 import torch
 
 import main as main_script
+from condense import build
 from dataset.data import Data
 from experiment.arguments import parse_condensing
 from experiment.result import label_of, load_result
-from methods import SHELF
+from experiment.shelf import own_flags
+from methods import METHODS, SHELF
 from methods.initial import initial_images
 from methods.parameterisation import Tiles
 from methods.representative import EVERY, RepresentativeSampler, candidates, representatives
 from networks import make_network
-from utils import Rng
+from utils import Rng, UserError
 
 GROUPS = 4
 
@@ -82,6 +84,18 @@ def test_a_start_from_representative_images(digits):
     stored = initial_images(digits, 1, 'representative', Rng('cpu', 0), tiles, net)
     expected = representatives(net, digits, 0, 4, Rng('cpu', 0), 'fp32')
     assert torch.equal(stored[:1], tiles.encode(digits.images(expected)))
+
+
+@pytest.mark.parametrize('name', [name for name in METHODS if 'init' in own_flags(METHODS[name])])
+def test_every_method_with_a_network_starts_from_them(name, digits):
+    words = f'--method {name} --dataset Digits --model ConvNetD1 --ipc 1 --init representative'
+    args = parse_condensing('', words.split(), SHELF, 'uniform').replaced(compile=False)
+    if name == 'KIP':
+        with pytest.raises(UserError, match='representative needs features of a network'):
+            build(METHODS[name], digits, None, args, 0)
+        return
+    images, labels = build(METHODS[name], digits, None, args, 0).synset
+    assert images.isfinite().all() and labels.bincount().tolist() == [len(labels) // 10] * 10
 
 
 def test_gradient_matching_goes_on_with_the_same_batches(make_method, digits):
