@@ -76,7 +76,7 @@ IDM_FAST = {10: _REAL | _YOUNG | {'Iteration': 500}}
 
 # {recipe: {method: {images per class: {flag: value}}}}
 RECIPES = {
-    'fast': {'DC': FAST, 'IDC': IDC_FAST, 'CAFE': CAFE_FAST, 'IDM': IDM_FAST},
+    'fast': {'DC': FAST, 'IDC': IDC_FAST, 'IDM': IDM_FAST, 'CAFE': CAFE_FAST},
     'tiles': {'DC': TILES, 'DM': DM_TILES, 'IDC': IDC_TILES, 'CAFE': CAFE_TILES},
     'dcc': {'DC': DCC, 'DSA': DCC},
     'mda': {'DC': MDA, 'DSA': MDA},
