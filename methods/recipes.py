@@ -59,7 +59,10 @@ _UNTRAINED = {
     'compile': 'off',
 }
 CAFE_FAST = {1: _UNTRAINED | {'Iteration': 400}}
-CAFE_TILES = {1: _UNTRAINED | {'Iteration': 1000}}
+CAFE_TILES = {
+    1: _UNTRAINED | {'Iteration': 1000},
+    10: _UNTRAINED | {'init': 'representative', 'lr_img': 2.0, 'Iteration': 400},
+}
 # At ipc 10 gradient matching needs networks that learn; distribution matching does not.
 _REAL = {'init': 'representative', 'batch_real': 32, 'compile': 'off'}
 DM_TILES = {10: _REAL | {'factor': 2, 'Iteration': 300}}
