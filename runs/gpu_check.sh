@@ -107,8 +107,10 @@ for part in ${PARTS:-parity speed recipes study cells}; do
             for seed in 1 2 3; do
                 common="--recipe $recipe --compile graphs --num_eval 5 --seed $seed"
                 cell main.py $common "$@"
+                cell main.py --method CAFE $common "$@"
                 [ $recipe = tiles ] && ten=DM || ten=IDM
                 cell main.py --method $ten --ipc 10 --protocol dc $common "$@"
+                [ $recipe = tiles ] && cell main.py --method CAFE --ipc 10 $common "$@"
             done
             wait
         done

@@ -7,10 +7,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
+out=results/speedrun
 reference=""
 [ -z "${REFERENCE:-}" ] || reference="--reference $REFERENCE"
 contest="--to_accuracy --dataset CIFAR10 --seeds 1 2 3 4 5 $reference"
-$python bench.py $contest --ipc 1 --method DC IDC --recipe fast --out results/speedrun_fast.csv
-$python bench.py $contest --ipc 1 --method DC IDC --recipe tiles --out results/speedrun_tiles.csv
-$python bench.py $contest --ipc 10 --method DM --recipe tiles --out results/speedrun_10.csv
-$python bench.py $contest --ipc 10 --method IDM --recipe fast --out results/speedrun_10_plain.csv
+$python bench.py $contest --ipc 1 --method DC IDC CAFE --recipe fast --out ${out}_fast.csv
+$python bench.py $contest --ipc 1 --method DC IDC CAFE --recipe tiles --out ${out}_tiles.csv
+$python bench.py $contest --ipc 10 --method DM CAFE --recipe tiles --out ${out}_10.csv
+$python bench.py $contest --ipc 10 --method IDM --recipe fast --out ${out}_10_plain.csv
