@@ -69,7 +69,7 @@ class Prepared(NamedTuple):
     line: tuple[str, ...] = ()
 
 
-def stored_sets(synset: str, file: Read, data: Data, args: Arguments) -> Prepared:
+def stored_sets(synset: str, data: Data, args: Arguments, file: Read) -> Prepared:
     """Take the sets of a file, and decide from it how they are evaluated."""
     path = Path(synset)
     sets = read_sets(path, data, args.num_exp, file.result)
@@ -122,10 +122,10 @@ def decode(sets: Sets, data: Data, factor: int) -> None:
     sets.pairs = [(tiles.decode(images), tiles.labels(labels)) for images, labels in sets.pairs]
 
 
-def prepared(synset: str, file: Read | None, data: Data, args: Arguments) -> Prepared:
+def prepared(synset: str, data: Data, args: Arguments, file: Read | None = None) -> Prepared:
     """Return the sets of a file, or of real images, and how they are evaluated."""
     if synset not in REAL:
-        return stored_sets(synset, file or read_file(synset), data, args)
+        return stored_sets(synset, data, args, file or read_file(synset))
     args = args.replaced(
         protocol=args.protocol or 'dc', dsa_strategy=strategy_of(vars(args)), synset=synset
     )
@@ -145,7 +145,7 @@ def all_prepared(groups: list[Arguments], typed: set[str]) -> list[tuple[Prepare
         data = load_data(args)
         for synset, file in args.synset.items():
             try:
-                one = prepared(synset, file, data, args.replaced(csv=None))
+                one = prepared(synset, data, args.replaced(csv=None), file)
                 check_evaluation(one.pairs, one.args, data, typed)
                 everything.append((one, data))
             except UserError as error:

@@ -34,6 +34,11 @@ IDM_FAST = {'method': 'IDM', 'protocol': 'dc', 'Iteration': 500}
 IDM_FAST |= {
     'other': 'batch_real=32 ce_weight=0.3 init=representative n_data=64 net_every=100 num_nets=4'
 }
+# Networks that are left after one step.
+UNTRAINED = {'method': 'CAFE', 'protocol': 'dc', 'factor': 2}
+ONE_STEP = 'batch_real=32 init={} inner_loop=0 lr_img={} outer_loop=1'
+CAFE = UNTRAINED | {'other': ONE_STEP.format('centres', 0.3)}
+CAFE_TEN = UNTRAINED | {'Iteration': 400, 'other': ONE_STEP.format('representative', 2.0)}
 NAMED = {'draw': 'stratified', 'norm': False}  # clusters by features of a name
 NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
@@ -81,10 +86,13 @@ TABLES = {
         'IDC, 1 network x 10 steps': FEW_REAL | {'Iteration': 1},
         'IDC, 7 networks x 10 steps (--recipe fast)': FEW_REAL | {'Iteration': 7},
         'IDC, 40 networks x 10 steps (--recipe tiles)': FEW_REAL | {'Iteration': 40},
+        'CAFE, 400 networks x 1 step (--recipe fast)': CAFE | {'Iteration': 400},
+        'CAFE, 1000 networks x 1 step (--recipe tiles)': CAFE | {'Iteration': 1000},
     },
     TEN: {
         'IDM (--recipe fast)': IDM_FAST,
         'DM on 2 x 2 tiles (--recipe tiles)': DM_TILES,
+        'CAFE on 2 x 2 tiles (--recipe tiles)': CAFE_TEN,
     },
     TILED: {f'{number} networks': IDC | {'Iteration': number} for number in (10, 40)},
     SMALL: {

@@ -175,7 +175,7 @@ def sets_of_two(tiny, tmp_path):
 def test_every_file_is_tried_before_the_first_is_evaluated(tiny, tmp_path, capsys, monkeypatch):
     files = sets_of_two(tiny, tmp_path)
     capsys.readouterr()
-    monkeypatch.setattr(main_eval, 'grouped', lambda synsets, typed: {(): synsets})
+    monkeypatch.setattr(main_eval, 'grouped', lambda synsets, typed: {(): dict.fromkeys(synsets)})
     monkeypatch.setattr(main_eval, 'evaluate_sets', None)  # it would be called too early
     line = f'--dataset {tiny} --eval_mode SS --model ResNet18BN --batch_train 2 {SHORT} --synset'
     assert 'last batch of 1' in error_of(main_eval, [*line.split(), *files], capsys)
