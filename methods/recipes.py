@@ -4,7 +4,7 @@ fast  past the published accuracy of DC in a minute (docs/time_to_accuracy.md): 
       pixels of one, from K-Means centres; chosen on seed 0
       IDC: a few points more in two minutes, by networks that see few real images
       CAFE: the same by features of networks that never learn
-      10 images per class (CAFE, IDM): without tiles
+      IDM: 10 images per class without tiles
 tiles the same for longer; at 10 images per class (CAFE, DM) from representative images
 dcc   all classes at once after a warm-up (DCC, Lee et al., ICML 2022, arXiv 2202.02916)
 mda   both levels, magnitudes, ever fewer epochs (Jiang et al., arXiv 2208.00311, Ours-MDA)
@@ -58,14 +58,10 @@ _UNTRAINED = {
     'factor': 2,
     'compile': 'off',
 }
-_UNTRAINED_TEN = _UNTRAINED | {'init': 'representative', 'lr_img': 2.0}
-CAFE_FAST = {
-    1: _UNTRAINED | {'Iteration': 400},
-    10: _UNTRAINED_TEN | {'factor': 1, 'Iteration': 600},
-}
+CAFE_FAST = {1: _UNTRAINED | {'Iteration': 400}}
 CAFE_TILES = {
     1: _UNTRAINED | {'Iteration': 1000},
-    10: _UNTRAINED_TEN | {'Iteration': 400},
+    10: _UNTRAINED | {'init': 'representative', 'lr_img': 2.0, 'Iteration': 400},
 }
 # At ipc 10 gradient matching needs networks that learn; distribution matching does not.
 _REAL = {'init': 'representative', 'batch_real': 32, 'compile': 'off'}
