@@ -50,9 +50,6 @@ def taps(net: Network, images: torch.Tensor, precision: str) -> list[torch.Tenso
 def weighted_taps(net: Network, images: torch.Tensor, weights: torch.Tensor, precision: str):
     """Return weights.T (C, N) @ each tap (N, D), and the embedding (N, D); weights: (N, C)."""
     found = taps(net, images, precision)
-    # A compiled sum needs no copy of the tap in memory; a product of matrices does.
-    if weights.shape[1] == 1 and torch.compiler.is_compiling():
-        return [(weights * tap).sum(0, keepdim=True) for tap in found], found[-1]
     return [weights.T @ tap for tap in found], found[-1]
 
 

@@ -47,8 +47,8 @@ _FEW_REAL = {
 }
 IDC_FAST = {1: _FEW_REAL | {'Iteration': 7}}
 IDC_TILES = {1: _FEW_REAL | {'Iteration': 40}}
-# Every network is left after one step, as in DM. Several images have a mean that comes closer to
-# that of a class than one image can.
+# Every network is left after one step, as in DM. The mean of several images comes closer to the
+# mean of a class than one image can.
 _UNTRAINED = {
     'outer_loop': 1,
     'inner_loop': 0,

@@ -108,9 +108,10 @@ for part in ${PARTS:-parity speed recipes study cells}; do
                 common="--recipe $recipe --compile graphs --num_eval 5 --seed $seed"
                 cell main.py $common "$@"
                 cell main.py --method CAFE $common "$@"
-                [ $recipe = tiles ] && ten=DM || ten=IDM
-                cell main.py --method $ten --ipc 10 --protocol dc $common "$@"
-                [ $recipe = tiles ] && cell main.py --method CAFE --ipc 10 $common "$@"
+                [ $recipe = tiles ] && ten="DM CAFE" || ten=IDM
+                for method in $ten; do
+                    cell main.py --method $method --ipc 10 --protocol dc $common "$@"
+                done
             done
             wait
         done
