@@ -14,10 +14,17 @@ METHODS_TABLE, LEVELS = 'Table 1: methods', 'Gradient reduction and levels (DC, 
 TIME = 'Time to accuracy (DC: all classes at once; 16 images a class and step, or as named)'
 SMALL = 'Draws of 16 images (DC, all classes at once, 60 iterations, clusters by PCA)'
 TEN = 'Ten images per class in minutes (protocol dc)'
+SEEDS = 'Batch sampling over seeds (200 iterations)'
+TEN_SEEDS = 'Batch sampling over seeds (100 iterations)'
 TILED = 'IDC on 2 x 2 tiles (protocol idc, 10 steps a network)'
 DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}
 CLUSTERS = {'num_cluster': 20, 'layer_idx': 3, 'draw': 'cluster', 'norm': True}
 BS, BS_DSA = DC | CLUSTERS, DSA | CLUSTERS
+STUDIED = {
+    'DC': DC,
+    'BS (k 20, layer 3)': BS,
+    'BS stratified (k 20, layer 3)': BS | {'draw': 'stratified'},
+}
 CHOSEN = {'Iteration': None, 'draw': None, 'protocol': 'dc'}  # real images, or means of them
 SHORT = DC | {'Iteration': 200}
 # The gradient of all classes at once, on small batches.
@@ -51,8 +58,7 @@ TABLES = {
         'class means': CHOSEN | {'method': 'mean'},
         'DC': DC,
         'DSA': DSA,
-        'BS (k 20, layer 3)': BS,
-        'BS stratified (k 20, layer 3)': BS | {'draw': 'stratified'},
+        **STUDIED,
         'BS on DSA (k 20, layer 3)': BS_DSA,
     },
     'Coresets': {name: CHOSEN | {'method': name} for name in CORESETS[2:]}
@@ -94,6 +100,8 @@ TABLES = {
         'DM on 2 x 2 tiles (--recipe tiles)': DM_TILES,
         'CAFE on 2 x 2 tiles (--recipe tiles)': CAFE_TEN,
     },
+    SEEDS: {label: cell | {'Iteration': 200} for label, cell in STUDIED.items()},
+    TEN_SEEDS: {label: cell | {'Iteration': 100} for label, cell in STUDIED.items()},
     TILED: {f'{number} networks': IDC | {'Iteration': number} for number in (10, 40)},
     SMALL: {
         'uniform': TOGETHER | {'Iteration': 60},
@@ -111,9 +119,9 @@ TABLES = {
 
 def ipcs_of(title: str) -> tuple[int, ...]:
     """Return the columns of a table."""
-    if title == TEN:
+    if title in (TEN, TEN_SEEDS):
         return IPCS[1:2]
-    return IPCS[:1] if title in (LEVELS, TIME, TILED, SMALL) else IPCS
+    return IPCS[:1] if title in (LEVELS, TIME, SEEDS, TILED, SMALL) else IPCS
 
 
 def is_clustered(cell: dict) -> bool:
@@ -127,9 +135,12 @@ def comparisons() -> dict[str, tuple[dict, dict]]:
     for title, cells in TABLES.items():
         for label, cell in cells.items():
             if title != SMALL and is_clustered(cell) and cell not in [b for b, _ in found.values()]:
-                text = label if title == METHODS_TABLE else f'BS ({label})'
-                base = cell['method']
-                found[f'{text} - {base}'] = cell, TABLES[METHODS_TABLE][base]
+                text = label if label in TABLES[METHODS_TABLE] else f'BS ({label})'
+                base, length = TABLES[METHODS_TABLE][cell['method']], {}
+                if 'Iteration' in cell:
+                    length = {'Iteration': cell['Iteration']}
+                    text += f', {cell["Iteration"]} iterations'
+                found[f'{text} - {cell["method"]}'] = cell, base | length
     return found
 
 

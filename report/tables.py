@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind, ttest_rel
 
 from experiment.result import accuracy_text
 from experiment.shelf import spelled
@@ -132,8 +132,23 @@ def origin(row: Row) -> tuple[str, ...]:
     )
 
 
+def pairs_of(first: list[Row], second: list[Row]) -> np.ndarray:
+    """Return the mean accuracies of both of every set of the seeds that both have, shape (n, 2).
+
+    Sets of a seed and number start from the same images, and the same networks evaluate them.
+    """
+    by_seed = {row['seed']: row.set_means for row in second}
+    found = []
+    for row in first:
+        found += zip(row.set_means, by_seed.get(row['seed'], ()), strict=False)
+    return np.array(found).reshape(-1, 2)
+
+
 def significance(rows: list[Row], study: dict = STUDY) -> list[str]:
-    """Return a table of batch sampling against its method: difference, Welch's test over sets."""
+    """Return a table of batch sampling against its method: difference, and two tests over sets.
+
+    Welch's test takes all sets. The paired t-test takes those of the seeds that both have.
+    """
     lines = []
     for label, cells in comparisons().items():
         for ipc in IPCS:
@@ -141,14 +156,17 @@ def significance(rows: list[Row], study: dict = STUDY) -> list[str]:
             if not bs or not base:
                 continue
             (mean_bs, _, _, sets_bs), (mean, _, _, sets) = pooled(bs), pooled(base)
-            test = 'too few sets'
+            pairs, welch, paired = pairs_of(bs, base), 'too few sets', '–'
             if min(len(sets_bs), len(sets)) > 1:
-                test = f'{ttest_ind(sets_bs, sets, equal_var=False).pvalue:.3f}'
+                welch = f'{ttest_ind(sets_bs, sets, equal_var=False).pvalue:.3f}'
+            if len(pairs) > 1:
+                paired = f'{ttest_rel(*pairs.T).pvalue:.3f} ({len(pairs)})'
             counts = f'{len(sets_bs)}, {len(sets)}'
-            lines.append((label, str(ipc), f'{mean_bs - mean:+.2f}', counts, test))
+            lines.append((label, str(ipc), f'{mean_bs - mean:+.2f}', counts, welch, paired))
     if not lines:
         return []
-    return lines_of(('difference', 'ipc', 'points', 'sets of each', "p of Welch's test"), lines)
+    tests = "p of Welch's test", 'p of the paired test (pairs)'
+    return lines_of(('difference', 'ipc', 'points', 'sets of each', *tests), lines)
 
 
 def all_runs(rows: list[Row]) -> list[str]:

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind, ttest_rel
 
 import main as main_script
 import main_eval
@@ -244,7 +244,22 @@ def test_significance_is_welchs_test_over_sets():
     bs, dc = [27.9, 28.3, 28.0], [28.6, 28.2]
     *_, line = significance([row_of(sets=dc, num=40), bs_row(sets=bs, num=60)])
     assert line.startswith('| BS (k 20, layer 3) - DC | 1 |') and '| 3, 2 |' in line
-    assert f'| {ttest_ind(bs, dc, equal_var=False).pvalue:.3f} |' in line
+    assert line.endswith(
+        f'| {ttest_ind(bs, dc, equal_var=False).pvalue:.3f} '
+        f'| {ttest_rel(bs[:2], dc).pvalue:.3f} (2) |'
+    )
+
+
+def test_the_paired_test_takes_the_seeds_that_both_have():
+    dc = [row_of(seed=seed, mean=mean, sets=[mean], Iteration=200)
+          for seed, mean in enumerate([30.0, 28.0, 27.4, 28.3])]  # fmt: skip
+    bs = [bs_row(seed=seed, mean=mean, sets=[mean], Iteration=200)
+          for seed, mean in [(3, 28.2), (1, 27.6), (2, 27.3)]]  # fmt: skip
+    *_, line = significance(dc + bs)
+    assert line.startswith('| BS (k 20, layer 3), 200 iterations - DC | 1 |')
+    assert line.endswith(f'| {ttest_rel([27.6, 27.3, 28.2], [28.0, 27.4, 28.3]).pvalue:.3f} (3) |')
+    *_, line = significance(dc[:1] + bs)
+    assert line.endswith('| too few sets | – |')
 
 
 def test_published_values_have_a_source():
@@ -336,9 +351,15 @@ def test_every_cell_of_batch_sampling_is_compared_once():
         'BS (k 20, layer 3) - DC',
         'BS stratified (k 20, layer 3) - DC',
         'BS on DSA (k 20, layer 3) - DSA',
+        *(
+            f'{name} (k 20, layer 3), {number} iterations - DC'
+            for number in (200, 100)
+            for name in ('BS', 'BS stratified')
+        ),
     ]
-    assert cells['BS (k 5) - DC'][0]['num_cluster'] == 5 and len(cells) == 3 + 4 + 3
+    assert cells['BS (k 5) - DC'][0]['num_cluster'] == 5 and len(cells) == 3 + 4 + 4 + 3
     assert all(base['method'] == label.rsplit(' ', 1)[1] for label, (_, base) in cells.items())
+    assert all(base.get('Iteration') == cell.get('Iteration') for cell, base in cells.values())
     assert set(PLAIN) == {'factor', 'draw', 'layer_idx', 'num_cluster', 'norm', 'mix', 'other'}
 
 
