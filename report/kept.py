@@ -86,9 +86,9 @@ HEADER = """# Condensed sets, and the logs of the runs that made them
 
 `main_report.py --keep` writes this page. A set is `torch.load(file)['data'][0]`:
 normalised images (N, C, H, W) and labels (N,). `mean` and `std` undo the normalisation.
-`log.jsonl.xz` holds loss and gradient norms of every iteration. All figures are drawn from it:
-`bash runs/figures.sh --results docs/runs`. The accuracy is ± the standard deviation of its
-networks; [how a set is evaluated](../protocol.md).
+`log.jsonl.xz` holds the loss of every iteration, and gradient norms of gradient matching.
+`bash runs/figures.sh --results docs/runs` draws its figures from it.
+The accuracy is ± the standard deviation of its networks; [how a set is evaluated](../protocol.md).
 
 """
 COLUMNS = 'set', 'ipc', 'accuracy, %', 'sets x networks', 'protocol', 'evaluate it', 'SHA-256'

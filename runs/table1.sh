@@ -25,3 +25,10 @@ $python main.py --dataset CIFAR10 --method DSA --ipc 10
 $python main.py --dataset CIFAR10 --method DC --ipc 50
 $python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 20 --ipc 50
 $python main.py --dataset CIFAR10 --method DSA --ipc 50
+# Not in the paper.
+$python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 20 --ipc 1 --draw stratified
+$python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 20 --ipc 10 --draw stratified
+$python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 20 --ipc 50 --draw stratified
+$python main_BS.py --dataset CIFAR10 --method DSA --layer_idx 3 --num_cluster 20 --ipc 1
+$python main_BS.py --dataset CIFAR10 --method DSA --layer_idx 3 --num_cluster 20 --ipc 10
+$python main_BS.py --dataset CIFAR10 --method DSA --layer_idx 3 --num_cluster 20 --ipc 50
