@@ -18,8 +18,7 @@ from experiment.arguments import Arguments, parse_condensing
 from methods import METHODS, SHELF
 from methods.presets import LOOPS
 from methods.sampling import make_sampler
-from report.kept import read_log
-from report.logs import FINISHED, images_seen, read_args, start_of
+from report.logs import FINISHED, images_seen, read_args, read_log, start_of
 from report.tables import paper_of, paper_text, published
 from utils import UserError
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from experiment.flags import FLAGS
 from experiment.layouts import hard
 from experiment.result import REAL, load_result
 from figures.curves import FIGURES, LOGGED, group, iterations, read_records, with_logged
@@ -17,6 +16,7 @@ from figures.markup import Html, document, escaped, picture, table, tag
 from figures.style import picture_of
 from report.gaps import HEADER as GAPS
 from report.gaps import gap_texts, gaps
+from report.kept import shorts_of
 from report.summary import Row, result_in
 from utils import UserError, plural
 
@@ -110,9 +110,7 @@ def overview(rows: list[Row], anchors: dict[str, str]) -> Html:
 
 def name_of(row: Row) -> str:
     """Return what the page calls an experiment: its label, clusters, and other flags."""
-    shorts = [(FLAGS[name].short, row[name]) for name in ('num_cluster', 'layer_idx')]
-    parts = [row.label, *(f'{short} {value}' for short, value in shorts if value is not None)]
-    return ', '.join(parts) + (f' ({row.other})' if row.other else '')
+    return ', '.join([row.label, *shorts_of(row)]) + (f' ({row.other})' if row.other else '')
 
 
 def named(title: str, lines: list[str]) -> Html:

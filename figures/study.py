@@ -28,7 +28,8 @@ BS, STRATIFIED, BS_DSA = (
 METHODS = 'DC', 'DSA', BS, BS_DSA
 KS = 'DC', *(label for label in TABLES['Number of clusters (layer 3)'] if label.startswith('k '))
 LAYERS = 'DC', *TABLES['Layer (k 20)']
-CELLS = {label: cell for table in TABLES.values() for label, cell in table.items()}
+# Of a label in several tables, the first: later ones hold short runs.
+CELLS = {label: cell for table in reversed(TABLES.values()) for label, cell in table.items()}
 
 
 @dataclass(frozen=True)

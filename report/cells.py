@@ -37,7 +37,7 @@ FEW_REAL = IDC | {'protocol': 'dc'}
 FEW_REAL |= {'other': 'batch_real=16 init=centres lr_img=0.005 n_data=128 outer_loop=10'}
 DM_TILES = {'method': 'DM', 'protocol': 'dc', 'Iteration': 300, 'factor': 2}
 DM_TILES |= {'other': 'batch_real=32 init=representative'}
-IDM_FAST = {'method': 'IDM', 'protocol': 'dc', 'Iteration': 500}
+IDM_FAST = {'method': 'IDM', 'protocol': 'dc', 'Iteration': 500, 'factor': 1}
 IDM_FAST |= {
     'other': 'batch_real=32 ce_weight=0.3 init=representative n_data=64 net_every=100 num_nets=4'
 }
@@ -50,7 +50,9 @@ NAMED = {'draw': 'stratified', 'norm': False}  # clusters by features of a name
 NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
 CORESETS = ('random', 'mean', 'herding', 'kcenter', 'kmeans', 'forgetting')
-ITERATIONS = {'DM': 20000} | dict.fromkeys(CORESETS)
+ITERATIONS = {'DM': 20000, 'IDM': 20000, 'IDC': 2000, 'CAFE': 2000} | dict.fromkeys(CORESETS)
+# What sets of a method are evaluated by where no protocol is typed: `dc` of all others.
+PROTOCOLS = {'DSA': 'dsa', 'DM': 'dsa', 'IDM': 'dsa', 'IDC': 'idc'}
 
 TABLES = {
     METHODS_TABLE: {

@@ -38,6 +38,6 @@ def gaps(row: Row, rows: list[Row]) -> tuple[float | None, float | None]:
     return hlr, ior
 
 
-def gap_texts(row: Row, rows: list[Row], digits: int = 2) -> tuple[str, str]:
+def gap_texts(row: Row, rows: list[Row]) -> tuple[str, str]:
     """Return HLR and IOR of a row as they stand in tables, a dash for what is not known."""
-    return tuple('–' if gap is None else f'{gap:.{digits}f}' for gap in gaps(row, rows))
+    return tuple('–' if gap is None else f'{gap:.2f}' for gap in gaps(row, rows))

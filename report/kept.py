@@ -12,10 +12,11 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
+from experiment.flags import FLAGS
 from experiment.result import load_result
 from report.logs import read_log
 from report.markup import Markdown, code, escaped, lines_of
-from report.summary import result_in, rows_of
+from report.summary import Row, result_in, rows_of
 from storage.files import check_file, file_hash, write_atomic
 from utils import UserError, plural
 
@@ -94,6 +95,15 @@ The accuracy is ± the standard deviation of its networks; [how a set is evaluat
 COLUMNS = 'set', 'ipc', 'accuracy, %', 'sets x networks', 'protocol', 'evaluate it', 'SHA-256'
 
 
+def shorts_of(row: Row) -> list[str]:
+    """Return how tables name the clusters of a row: `k 20`, `layer 3`, what it has of both."""
+    return [
+        f'{FLAGS[name].short} {row[name]}'
+        for name in ('num_cluster', 'layer_idx')
+        if row[name] is not None
+    ]
+
+
 def kept_page(folder: Path, rows: list) -> str:
     """Return the table of the sets below folder; rows: its runs', from report/summary.py."""
     lines = []
@@ -102,10 +112,11 @@ def kept_page(folder: Path, rows: list) -> str:
         if load_result(path)['args'].get('made_by') is not None:
             continue  # the same set, evaluated again
         others = ''.join(f', {part.replace("=", " ")}' for part in row.other.split())
-        clusters = f' (k {row["num_cluster"]}, layer {row["layer_idx"]})' * bool(row['num_cluster'])
+        clusters = ', '.join(shorts_of(row))
         steps = row['Iteration']
         length = '' if steps is None else f', {plural(steps, "iteration")}'
-        name = f'{row.label}{clusters}{others}{length}, seed {row["seed"]}'
+        name = row.label + (f' ({clusters})' if clusters else '')
+        name += f'{others}{length}, seed {row["seed"]}'
         where = f'docs/runs/{row.run}/{path.name}'
         words = ['--dataset', row['dataset'], '--model', row['model'], '--synset', where]
         line = shlex.join(['python', 'main_eval.py', *words])

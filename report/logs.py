@@ -45,6 +45,7 @@ RECORD = {
     'evaluate_seconds?': amount,
     'loss?': number,
     'batch_real?': amount,
+    'image_steps?': count,
     'grad_norm_real?': {str: number},
     'grad_norm_syn?': {str: number},
     'accs?': {str: accuracies},
@@ -101,8 +102,9 @@ def start_of(records: list[dict], network: str) -> float | None:
 def images_seen(records: list[dict], args: dict, num_sets: int) -> int:
     """Return how many real images a class of a set was matched with, repetitions counted."""
     steps = args.get('outer_loop') or 1
-    # Python's sum rounds in another way from 3.12 on.
-    return round(fsum(r.get('batch_real') or 0 for r in records) * steps / num_sets)
+    # A network of CAFE may be left sooner. Python's sum rounds in another way from 3.12 on.
+    seen = ((r.get('batch_real') or 0) * r.get('image_steps', steps) for r in records)
+    return round(fsum(seen) / num_sets)
 
 
 def minutes_of(records: list[dict], key: str) -> float:

@@ -11,6 +11,7 @@ from experiment.shelf import spelled
 from report.cells import (
     IPCS,
     PLAIN,
+    PROTOCOLS,
     STUDY,
     TABLES,
     comparisons,
@@ -83,7 +84,7 @@ def command_of(cell: dict, ipc: int, study: dict = STUDY) -> str:
     iterations = cell.get('Iteration', study['Iteration'])
     if iterations != usual_iterations(method):
         words.append(f'--Iteration {iterations}')
-    words += [f'--factor {cell["factor"]}'] if cell.get('factor', 1) != 1 else []
+    words += [f'--factor {cell["factor"]}'] if 'factor' in cell else []
     if not is_clustered(cell) or method != 'DC':
         words.append(f'--method {method}')
     if 'num_cluster' in cell:
@@ -94,6 +95,9 @@ def command_of(cell: dict, ipc: int, study: dict = STUDY) -> str:
     words += ['--no-norm'] if cell.get('norm') is False else []
     words += ['--num_exp 1'] if draw is None else []
     words += [f'--{part.replace("=", " ")}' for part in cell.get('other', '').split()]
+    usual = PROTOCOLS.get(method, 'dc')
+    how = cell.get('protocol', usual)
+    words += [f'--protocol {how}'] if how != usual else []
     return f'python {"main_BS.py" if is_clustered(cell) else "main.py"} {" ".join(words)}'
 
 
@@ -135,12 +139,17 @@ def origin(row: Row) -> tuple[str, ...]:
 def pairs_of(first: list[Row], second: list[Row]) -> np.ndarray:
     """Return the mean accuracies of both of every set of the seeds that both have, shape (n, 2).
 
-    Sets of a seed and number start from the same images, and the same networks evaluate them.
+    Sets of a seed and number start from the same images, and the same networks evaluate them: on a
+    CPU, or on a GPU, which draws other numbers.
     """
-    by_seed = {row['seed']: row.set_means for row in second}
+
+    def draws(row):
+        return row['seed'], 'threads' in row.device  # as a CPU is named
+
+    own = {draws(row): row.set_means for row in second}
     found = []
     for row in first:
-        found += zip(row.set_means, by_seed.get(row['seed'], ()), strict=False)
+        found += zip(row.set_means, own.get(draws(row), ()), strict=False)
     return np.array(found).reshape(-1, 2)
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import fcntl
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -15,12 +16,15 @@ import main as main_script
 import main_eval
 import main_report
 from evaluation.evaluate import STREAM, evaluate_network
-from experiment.arguments import Arguments
+from evaluation.protocol import protocol_of
+from experiment.arguments import Arguments, parse_condensing
 from experiment.result import label_of
 from main_report import DOCS, PUBLISHED
-from report.cells import CORESETS, PLAIN, STUDY, comparisons
+from methods import SHELF
+from report.cells import CORESETS, PLAIN, STUDY, TABLES, comparisons, ipcs_of
 from report.gaps import gap_texts, gaps
-from report.kept import keep_run, kept_page, read_log
+from report.kept import keep_run, kept_page
+from report.logs import images_seen, read_log
 from report.pooling import matching, pooled
 from report.readme import MARKS, has_marks, with_numbers
 from report.summary import (
@@ -35,6 +39,7 @@ from report.summary_file import read_summary, write_summary
 from report.tables import (
     cell_text,
     command_of,
+    pairs_of,
     published,
     results_page,
     significance,
@@ -361,6 +366,36 @@ def test_every_cell_of_batch_sampling_is_compared_once():
     assert all(base['method'] == label.rsplit(' ', 1)[1] for label, (_, base) in cells.items())
     assert all(base.get('Iteration') == cell.get('Iteration') for cell, base in cells.values())
     assert set(PLAIN) == {'factor', 'draw', 'layer_idx', 'num_cluster', 'norm', 'mix', 'other'}
+
+
+CELLS = [
+    (label, cell, ipc)
+    for title, cells in TABLES.items()
+    for label, cell in cells.items()
+    for ipc in ipcs_of(title)
+    if cell['method'] != 'random'
+]
+
+
+@pytest.mark.parametrize(('label', 'cell', 'ipc'), CELLS)
+def test_the_command_of_a_cell_fills_it(label, cell, ipc):
+    name, *words = shlex.split(command_of(cell, ipc))[1:]
+    args = vars(parse_condensing('', words, SHELF, 'cluster' if 'BS' in name else 'uniform'))
+    made = settings_of(args) | {'other': other_settings(args), 'protocol': protocol_of(args)}
+    made['network'] = args['model']
+    wanted = PLAIN | STUDY | cell | {'ipc': ipc}
+    assert {key: made[key] for key in wanted} == wanted
+
+
+def test_runs_of_a_cpu_and_a_gpu_are_no_pairs():
+    cpu, gpu = (row_of(sets=[28.0], device=device) for device in ('x, 2 threads', 'NVIDIA'))
+    assert pairs_of([cpu], [cpu]).tolist() == [[28.0, 28.0]]
+    assert pairs_of([cpu], [gpu]).shape == (0, 2)
+
+
+def test_images_are_counted_as_often_as_steps_saw_them():
+    records = [{'batch_real': 10.0}, {'accs': {}}, {'batch_real': 8.0, 'image_steps': 2}]
+    assert images_seen(records, {'outer_loop': 5}, 1) == 10 * 5 + 8 * 2
 
 
 def test_gaps_are_those_of_a_calculation_by_hand():
