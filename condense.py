@@ -18,7 +18,7 @@ from engine.device import peak_memory
 from evaluation.evaluate import evaluate, print_plan
 from evaluation.protocol import batch_of, check_pool, eval_pool
 from experiment.arguments import Arguments, flags_of, num_images
-from experiment.checkpoint import restore
+from experiment.checkpoint import finite, restore
 from experiment.compiling import settle_compile
 from experiment.go_on import GivenSet, Neighbours, save_end
 from experiment.progress import Progress, stores_apart
@@ -155,7 +155,11 @@ def condense_one(
     last, every = vars(args).get('Iteration', 0), vars(args).get('eval_every', 0)
 
     def save_progress():
-        progress.method = method.state_dict() if hasattr(method, 'step') else {}
+        state = method.state_dict() if hasattr(method, 'step') else {}
+        # A network can diverge while the images still are numbers; nothing could go on from it.
+        if not finite(state):
+            raise UserError(diverged('numbers that are not finite', run, progress, args))
+        progress.method = state
         run.checkpoint(progress)
 
     with progress_bar(progress, last) as bar:
@@ -197,7 +201,7 @@ def progress_bar(progress: Progress, last: int) -> tqdm:
     return tqdm(None, what, last, initial=progress.iteration, dynamic_ncols=True, disable=hidden)
 
 
-def diverged(error: Exception, run: Run, progress: Progress, args: Arguments) -> str:
+def diverged(error: Exception | str, run: Run, progress: Progress, args: Arguments) -> str:
     """Say where a method diverged, and what helps."""
     kept = f' The last good checkpoint is kept in {run.folder}'
     rates = ', or '.join(

@@ -137,6 +137,15 @@ def restore(method, state: dict, path: Path) -> None:
         raise UserError(f'{path} does not hold the state of this method; {REMEDY}')
 
 
+def finite(value) -> bool:
+    """Tell whether every number in the tensors of a state is finite."""
+    if isinstance(value, torch.Tensor):
+        return bool(value.isfinite().all())
+    if isinstance(value, dict):
+        return all(map(finite, value.values()))
+    return all(map(finite, value)) if isinstance(value, list | tuple) else True
+
+
 def same(value, other) -> bool:
     """Tell whether two states are equal, and every number of them is finite."""
     if isinstance(value, torch.Tensor):

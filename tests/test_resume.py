@@ -271,6 +271,16 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, capsys):
     assert exit_.value.code == 2 and '--lr_img than 1e+30' in error
 
 
+def test_a_network_that_diverged_is_not_saved(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module.Run, 'due', lambda self: True)
+    line = [*RUN, '--save_path', str(tmp_path), '--ipc', '2', '--outer_loop', '2']
+    with pytest.raises(SystemExit) as exit_:
+        main_script.main([*line, '--inner_loop', '3', '--lr_net', '1e12', '--eval_every', '0'])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert exit_.value.code == 2 and '--lr_net than 1000000000000' in error
+    assert 'not finite at iteration 0' in error and not list(tmp_path.glob('*/checkpoint.pt'))
+
+
 def test_a_full_disk_is_reported_by_its_own_line(tmp_path, digits):
     run = run_module.Run(type('Args', (), {'save_path': tmp_path, 'run_name': 'x'})(), digits)
 
