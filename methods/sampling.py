@@ -40,14 +40,18 @@ class UniformSampler:
 def shares(sizes: list[int], num: int, least: int = 0) -> list[int]:
     """Split num in proportion to sizes, by largest remainders.
 
-    A share is at least `least` and at most its size.
+    A share is at least `least`, as far as num goes, and at most its size.
     """
     num = min(num, sum(sizes))
     exact = [num * size / sum(sizes) for size in sizes]
     parts = [min(size, max(least, int(share))) for size, share in zip(sizes, exact, strict=True)]
-    by_remainder = sorted(range(len(sizes)), key=lambda j: int(exact[j]) - exact[j])
-    for j in by_remainder[: max(0, num - sum(parts))]:
-        parts[j] = min(sizes[j], parts[j] + 1)
+    below = [j for j in range(len(sizes)) if parts[j] < exact[j]]
+    below.sort(key=lambda j: int(exact[j]) - exact[j])
+    for j in below[: max(0, num - sum(parts))]:
+        parts[j] += 1
+    # What the smallest got beyond their share comes from the largest.
+    while sum(parts) > num and max(parts) > least:
+        parts[parts.index(max(parts))] -= 1
     return parts
 
 

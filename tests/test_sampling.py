@@ -54,6 +54,15 @@ def test_stratified_shares_are_exact(sampler_of):
         assert sum(shares([100, 40, 10], num)) == num
 
 
+def test_the_least_of_a_share_costs_the_largest():
+    assert shares([98, 1, 1], 10, least=1) == [8, 1, 1]
+    assert shares([5, 5, 5], 2, least=1) == [1, 1, 1]
+    sizes = [3, 50, 1, 8, 38]
+    for num in range(5, 101):
+        parts = shares(sizes, num, least=1)
+        assert sum(parts) == num and min(parts) == 1
+
+
 def test_centroid_takes_the_nearest_of_every_cluster(sampler_of):
     make, clusters = sampler_of
     assert (
