@@ -33,6 +33,8 @@ class TensorBoard:
         """Write every number of a record of the log; of accuracies, the mean of each network."""
         step = record['iteration']
         for key, value in record.items():
+            if isinstance(value, list):  # CAFE's losses by tap, DD's learning rates
+                value = dict(enumerate(value))
             if isinstance(value, dict):
                 for name, part in value.items():
                     mean = sum(part) / len(part) if isinstance(part, list) else part

@@ -17,6 +17,7 @@ import main as main_script
 import main_eval
 import main_report
 from evaluation.protocol import POOLS
+from experiment import tensorboard
 from figures import grid
 from utils import script
 
@@ -343,6 +344,27 @@ def test_tensorboard_shows_scalars_and_images(tmp_path, capsys):
     assert len(shown.Images('set0/images')) == 2
     # It is no other experiment: without the flag the same run is found finished.
     assert 'is finished' in run(main_script, line, tmp_path, capsys)
+
+
+def test_tensorboard_takes_every_record_of_a_log(tmp_path, monkeypatch):
+    scalars = {}
+
+    class Writer:
+        def __init__(self, folder):
+            pass
+
+        def add_scalar(self, name, value, step):
+            scalars[name] = float(value), step
+
+    monkeypatch.setattr(tensorboard, 'summary_writer', lambda: Writer)
+    record = {'exp': 0, 'iteration': 3, 'loss': 1.5, 'loss_taps': [0.5, 1.0]}
+    tensorboard.TensorBoard(tmp_path).log(record | {'accs': {'MLP': [0.25, 0.75]}})
+    assert scalars == {
+        'set0/loss': (1.5, 3),
+        'set0/loss_taps/0': (0.5, 3),
+        'set0/loss_taps/1': (1.0, 3),
+        'set0/accs/MLP': (0.5, 3),
+    }
 
 
 def test_tensorboard_is_asked_for_by_name_when_it_is_missing(tmp_path, capsys, monkeypatch):
