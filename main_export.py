@@ -13,6 +13,7 @@ import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
 import io
 import mimetypes
 import os
+import shlex
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -25,6 +26,7 @@ from dataset.folders import is_visible
 from dataset.pictures import png_bytes
 from dataset.readers import DATASETS
 from evaluation.protocol import protocol_of
+from evaluation.sources import OF_THE_DATA, words_of
 from experiment.layouts import hard, labels_beside, scale_of, without_labels
 from experiment.parser import Parser
 from experiment.result import load_result
@@ -124,16 +126,13 @@ def export(result: dict, args) -> None:
             print('they are what whitened images look like: only a .pt keeps the set itself')
         if labels.ndim == 2:
             print('the labels are soft; only the class of the largest is written')
-    print(f'evaluate it with main_eval.py {how_to_evaluate(result)}'.rstrip())
+    print(f'evaluate it with main_eval.py {how_to_evaluate(result["args"])}'.rstrip())
 
 
-def how_to_evaluate(result: dict) -> str:
-    """Return the flags of main_eval.py that an exported set no longer names itself."""
-    args = result['args']
-    flags = [f'--dataset {args["dataset"]}'] if args.get('dataset') else []
-    flags += ['--zca'] if args.get('zca') else []
-    protocol = protocol_of(args)
-    return ' '.join([*flags, *[f'--protocol {protocol}'] * (protocol != 'dc')])
+def how_to_evaluate(args: dict) -> str:
+    """Return the flags of main_eval.py that a set exported from such a run no longer names."""
+    flags, protocol = words_of(args, (*OF_THE_DATA, 'model'), set()), protocol_of(args)
+    return shlex.join([*flags, *['--protocol', protocol] * (protocol != 'dc')])
 
 
 def check_folders(names: list[str]) -> None:

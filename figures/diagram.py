@@ -15,11 +15,12 @@ from sklearn.decomposition import PCA
 
 from dataset.data import Data
 from dataset.pictures import tile
+from evaluation.sets import read_sets
 from experiment.arguments import parse
 from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
+from experiment.layouts import hard
 from experiment.parser import Parser
-from experiment.result import load_result
 from experiment.values import natural, place
 from figures.clusters import check_features, clusters_of
 from figures.style import check_picture, plt, save_figure
@@ -138,12 +139,10 @@ def main(argv=None):
     args = parse(parser, argv)
     out = check_picture(args.out)
     data = load_data(args)
-    images, labels = load_result(args.file)['data'][0]
-    images = images[labels == args.class_idx]
-    if tuple(images.shape[1:]) != data.shape or not len(images):
-        raise UserError(
-            f'{args.file} holds no image of class {args.class_idx} and of shape {data.shape}'
-        )
+    ((images, labels),) = read_sets(args.file, data, most=1).pairs
+    images = images[hard(labels) == args.class_idx]
+    if not len(images):
+        raise UserError(f'{args.file} holds no image of class {args.class_idx}')
     members, features = clusters_of(data, args)
     check_features(features)
     draw_diagram(data, members, features, data.viewable(images[:1]), out)

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from dataset.data import Data
+from evaluation.sets import read_sets
 from experiment.arguments import Arguments, parse
 from experiment.data import load_data
 from experiment.flags import CLUSTERS, COMPUTE, DATA
+from experiment.layouts import hard
 from experiment.parser import Parser
 from experiment.result import label_of, load_result
 from experiment.values import natural, place, positive
@@ -30,15 +32,12 @@ def images_of(files: list[Path], data: Data, c: int) -> dict[str, torch.Tensor]:
     groups = {}
     for path in files:
         result = load_result(path)
-        for images, labels in result['data']:
-            shape = tuple(images.shape[1:])
-            if shape != data.shape:
-                raise UserError(f'{path} holds images {shape}, but {data.name} has {data.shape}')
-            chosen = images[labels == c].float()
+        for images, labels in read_sets(path, data, result=result).pairs:
+            chosen = images[hard(labels) == c]
             if not len(chosen):
                 raise UserError(f'{path} holds no image of class {c}; choose another --class_idx')
             groups.setdefault(label_of(result['args']), []).append(chosen)
-    return {label: torch.cat(parts).to(data.device) for label, parts in groups.items()}
+    return {label: torch.cat(parts) for label, parts in groups.items()}
 
 
 def points_of(

@@ -1,4 +1,4 @@
-"""What all figures share: colours, tiles, saving.
+"""What all figures share: colours, labels, saving.
 
 The colour-blind can tell the colours apart (Okabe & Ito, 2008).
 """

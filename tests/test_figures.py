@@ -246,6 +246,11 @@ def test_sets_stand_among_the_real_images(digits, tmp_path, capsys):
     assert {label: tuple(images.shape) for label, images in sets.items()} == dict.fromkeys(
         ('DC', 'BS'), (2, 1, 8, 8)
     )
+    # Another project's set: bytes, and labels that are shares of the classes.
+    pixels = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8)
+    torch.save({'data': [[pixels, torch.eye(10)]]}, tmp_path / 'theirs.pt')
+    (theirs,) = embedding.images_of([tmp_path / 'theirs.pt'], digits, 3).values()
+    assert torch.allclose(digits.viewable(theirs), pixels[3:4] / 255, atol=1e-6)
     for line, message in (
         ([*files, *flags, '--class_idx', '10'], 'has classes 0 … 9'),
         (

@@ -229,6 +229,17 @@ def test_an_exported_set_is_read_back(digits, tmp_path, capsys):
     assert result['class_names'] == list(digits.class_names) and 'data_hash' in result['args']
 
 
+def test_what_evaluates_an_exported_set_is_said_whole(tmp_path, capsys):
+    line = '--dataset Digits --model MLP --ipc 1 --Iteration 0 --im_size 16 --num_exp 1'
+    line += f' --num_eval 1 --epoch_eval_train 1 --protocol dsa --save_path {tmp_path}/runs'
+    main_script.main(line.split())
+    path = next((tmp_path / 'runs').glob('*/res_*.pt'))
+    capsys.readouterr()
+    main_export.main(f'--synset {path} --out {tmp_path}/set.npz'.split())
+    words = '--dataset Digits --im_size 16 --model MLP --protocol dsa'
+    assert capsys.readouterr().out.splitlines()[-1] == f'evaluate it with main_eval.py {words}'
+
+
 def test_clipping_is_told(tmp_path, capsys):
     images = torch.zeros(2, 1, 8, 8)
     images[0] = 3.0
