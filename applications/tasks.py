@@ -30,7 +30,7 @@ from applications.sets import (
 )
 from applications.subsets import add_row, check_part, statistics_of
 from dataset.data import Data, load_dataset
-from dataset.names import shortened
+from dataset.names import name_of, shortened
 from engine.device import autocast, set_up_device
 from engine.training import evaluation_optimizer, load_weights, test_accuracy
 from evaluation.protocol import check_pool
@@ -72,6 +72,8 @@ def load_tasks(args: Arguments) -> list[Data]:
     device, side, tasks = set_up_device(args.device, args.precision), args.im_size, []
     for task in args.tasks:
         data = load_dataset(task, args.data_path, side, device, args.resize)
+        if not side and data.shape[1] != data.shape[2]:
+            raise UserError(f'--tasks: images of {data.name} are not square; pass --im_size')
         side = side or data.shape[1]
         arrays = grey_arrays(data, args.num_real, args.seed)
         first = tasks[0] if tasks else Data(data.name, arrays, device=device)
@@ -81,7 +83,7 @@ def load_tasks(args: Arguments) -> list[Data]:
                 f'{first.num_classes}; tasks share their classes'
             )
         part = f'-{args.num_real}-seed{args.seed}' if args.num_real else ''
-        name = f'{data.name}-as-{args.tasks[0].replace("/", "-")}-{side}{part}'
+        name = f'{data.name}-as-{name_of(args.tasks[0])}-{side}{part}'
         add_row(name, first, lambda arrays=arrays: dict(arrays), first.class_names, like=data)
         tasks.append(Data(name, arrays, first.class_names, *statistics_of(first), device))
     if len({data.name for data in tasks}) < len(tasks):

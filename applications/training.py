@@ -13,6 +13,7 @@ import torch
 from applications.grid import grid
 from applications.sets import accuracy_of
 from applications.subsets import check_part, statistics_of
+from dataset.cutmix import CutMix
 from dataset.data import Data, RealImages
 from engine.training import TrainStep, evaluation_optimizer, test_accuracy, train_epoch
 from evaluation.protocol import augmentation_of, batch_of, protocol, protocol_of, strategy_of
@@ -77,19 +78,25 @@ def splits(data: Data, num: int | None, seed: int) -> tuple[Data, Data]:
 def early_accuracy(data: Data, model: str, args: Arguments, rng: Rng, passes: int) -> float:
     """Train a network on so many real images, repetitions counted; return its test accuracy.
 
-    Half of them at the learning rate, half at a tenth of it, as the schedule of evaluation has it.
+    Learning rate and mixed images are those of the protocol, as a set is evaluated.
     """
     values = {'protocol': args.protocol, 'dataset': data.name, 'batch_train': args.batch_train}
     how = protocol(model, data.name, strategy_of(values), None, protocol_of(values))
     augmentation = augmentation_of(how, data.shape, rng)
     net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.generator)
-    images, labels = RealImages(data), data.labels_train
-    for lr, left in ((args.lr_net, passes - passes // 2), (args.lr_net * 0.1, passes // 2)):
-        step = TrainStep(net, evaluation_optimizer(net, lr), args.precision)
-        while left > 0:
-            num = min(left, len(labels))
-            train_epoch(step, images, labels, batch_of(values), rng, augmentation, num=num)
-            left -= num
+    images, labels, idc = RealImages(data), data.labels_train, how['protocol'] == 'idc'
+    mix = CutMix(data.num_classes, rng) if idc else None
+    optimizer, seen = evaluation_optimizer(net, args.lr_net), 0
+    # Shares of the rate, and the sixths of all images after which they end.
+    for share, sixths in ((1, 4), (0.2, 5), (0.04, 6)) if idc else ((1, 3), (0.1, 6)):
+        if not idc and seen:  # the momentum starts from 0
+            optimizer = evaluation_optimizer(net, args.lr_net)
+        optimizer.param_groups[0]['lr'] = args.lr_net * share
+        step, end = TrainStep(net, optimizer, args.precision), -(-passes * sixths // 6)
+        while seen < end:
+            num = min(end - seen, len(labels))
+            train_epoch(step, images, labels, batch_of(values), rng, augmentation, mix, num)
+            seen += num
     return test_accuracy(net, data, args.precision)
 
 

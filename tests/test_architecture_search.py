@@ -113,6 +113,29 @@ def test_an_early_stop_sees_as_many_images_as_the_proxy(digits, monkeypatch):
     assert sum(seen) == passes + len(digits.labels_test)
 
 
+@pytest.mark.parametrize(
+    ('protocol', 'expected'),
+    [
+        ('dc', [(0.01, 11, False), (0.001, 10, False)]),
+        ('idc', [(0.01, 14, True), (0.002, 4, True), (0.0004, 3, True)]),
+    ],
+)
+def test_an_early_stop_has_the_schedule_of_the_protocol(protocol, expected, digits, monkeypatch):
+    epochs = []
+
+    def epoch(step, images, labels, batch_size, rng, augmentation, mix, num):
+        epochs.append((step.optimizer.param_groups[0]['lr'], num, mix is not None))
+
+    monkeypatch.setattr('applications.training.train_epoch', epoch)
+    words = [*SMALL.split(), '--lr_net', '0.01', '--protocol', protocol]
+    args = script.check_flags(
+        script.study_arguments(script.make_parser(), words, **script.DEFAULTS)
+    )
+    (name,) = grid(['small', 'D1', 'Nnone', 'Arelu', 'Pmax'])
+    early_accuracy(digits, name, args, Rng('cpu', 0), 21)
+    assert [(pytest.approx(lr), num, mix) for lr, num, mix in epochs] == expected
+
+
 def test_a_search_resumes_spreads_and_trains_nothing_twice(tmp_path, monkeypatch, capsys):
     straight = run(SEARCH, tmp_path / 'straight')
     assert len(straight) == 4 * 3  # two proxies and real images

@@ -190,6 +190,16 @@ def test_tasks_in_turn_continue_from_the_network_before(few_digits, tmp_path, ca
     assert all(len(own['accuracies']) == int(key[-1]) + 1 for key, own in straight.items())
 
 
+def test_tasks_are_square(tmp_path, capsys):
+    pixels = np.arange(20 * 8 * 12, dtype=np.uint8).reshape(20, 8, 12)
+    arrays = {'x_train': pixels, 'y_train': np.arange(20) % 10}
+    arrays |= {'x_test': pixels, 'y_test': np.arange(20) % 10}
+    np.savez(tmp_path / 'wide.npz', **arrays)
+    with pytest.raises(SystemExit) as exit_:
+        run(f'{TASKS} --tasks {tmp_path}/wide.npz Digits', tmp_path / 'runs')
+    assert exit_.value.code == 2 and 'are not square; pass --im_size' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('other', [script, architecture_search])
 def test_documented_commands_parse(other):
     name = other.__name__.split('.')[-1]
