@@ -308,7 +308,7 @@ def make_network(
 ) -> Network:
     """Make a network by its name with random weights.
 
-    channel: C of the images; im_size: (H, W), 8 to 128 pixels; generator: the source of the
+    channel: C of the images; im_size: (H, W) in pixels; generator: the source of the
     weights, which also decides the device (None: on the CPU, seed 0). Raises UserError for an
     unknown name or a network too deep for im_size.
     """

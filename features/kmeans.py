@@ -9,6 +9,7 @@ from tqdm import tqdm
 from processes import ranks
 from utils import UserError
 
+SEEN = 10_000  # points that a silhouette is measured on: its time is quadratic
 # Members that a balanced cluster may have more or less than n/k, at most half of n/k.
 SLACK = 50
 
@@ -23,7 +24,10 @@ def size_bounds(n: int, k: int) -> tuple[int, int]:
 def cluster_points(
     points: np.ndarray, k: int, balanced: bool, seed: int = 1
 ) -> tuple[np.ndarray, float, float]:
-    """Cluster points (N, D); return labels (N,), inertia, mean silhouette (nan for k = 1 or N)."""
+    """Cluster points (N, D); return labels (N,), inertia, mean silhouette (nan for k = 1 or N).
+
+    Of many points the silhouette is that of SEEN of them.
+    """
     # Imported here: each worker process needs it, and other commands should start fast.
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
@@ -37,9 +41,14 @@ def cluster_points(
         model = KMeans(k, n_init=5, max_iter=300, random_state=seed)
     # In double precision: K-Means in single precision depends on the order of its sums.
     labels = model.fit_predict(points.astype(np.float64))
+    some = slice(None)
+    if len(points) > SEEN:
+        some = np.random.default_rng(seed).choice(len(points), SEEN, replace=False)
     # K-Means leaves clusters empty where points coincide.
-    num = len(np.unique(labels))
-    silhouette = silhouette_score(points, labels) if 1 < num < len(points) else float('nan')
+    shown, own = points[some], labels[some]
+    silhouette = float('nan')
+    if 1 < len(np.unique(own)) < len(shown):
+        silhouette = silhouette_score(shown, own)
     return labels, float(model.inertia_), float(silhouette)
 
 

@@ -62,7 +62,7 @@ def ensure_named_clusters(
 ) -> dict:  # fmt: skip
     """Return the clusters by these features; a missing file, and a missing network, are made.
 
-    Raises UserError if a class has fewer than k images, or for a stale file.
+    Raises UserError if all classes have fewer than k images, or for a stale file.
     """
     check_k(data, k)
     say_fewer(data, k)

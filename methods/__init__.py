@@ -48,7 +48,6 @@ METHODS = {
     'kmeans': KMeansCentres,
     'forgetting': Forgetting,
 }
-# What main.py and main_BS.py condense with: any method, on batches of any draw.
 TABLES = {
     'dis_metric': DISTANCES,
     'reduce': REDUCTIONS,
@@ -56,4 +55,5 @@ TABLES = {
     'schedule': SCHEDULES,
     'draw': ChainMap(DRAWS, {FOLLOWING: RepresentativeSampler}),
 }
+# What main.py and main_BS.py condense with: any method, on batches of any draw.
 SHELF = Shelf(METHODS, TABLES, cluster_sampler, RECIPES)

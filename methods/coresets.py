@@ -11,6 +11,7 @@ before its classifier, or of --feature_net trained on all images.
 import torch
 
 from dataset.data import Data
+from dataset.parts import say_small
 from features.kmeans import check_packages, nearest_to_centres
 from features.named import named_features
 from features.trained import EPOCHS, extractor_features, trained_on_all
@@ -59,13 +60,14 @@ class Coreset:
 
     There is nothing to iterate, so there is no step. factor: the images are shrunk to tiles, and
     factor² times as many are chosen. A small class gives all that it has. Raises UserError if all
-    classes have fewer images than needed.
+    classes have fewer images than needed, or one of them with tiles.
     """
 
     def __init__(self, data: Data, sampler, *, ipc: int, factor: int, rng: Rng):
         tiles = Tiles(factor, data.shape)
         self.data, self.num, self.rng = data, ipc * factor**2, rng  # of a class
         check_ipc(data, ipc, factor)
+        say_small(data, self.num, 'gives all that it has')
         index = torch.cat([self.choose(c, members) for c, members in enumerate(data.indices_class)])
         images = tiles.encode(data.images(index))
         self.stored = images, data.labels_train[index][:: factor**2]

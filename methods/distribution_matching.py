@@ -33,7 +33,7 @@ class DistributionMatching:
 
     All classes go through the network together, in chunks, so that memory does not grow with their
     number or with ipc. Networks with batch norm see all classes at once, for their statistics are
-    of the whole batch. Raises UserError when a class has fewer than ipc images and init is 'real'.
+    of the whole batch. Raises UserError when all classes have too few images to start from.
     """
 
     DEFAULTS = {'Iteration': 20000, 'eval_every': 2000, 'init': 'real', 'lr_img': usual_lr_img}

@@ -46,7 +46,7 @@ class FeatureAlignment:
 
     outer_loop: the most image steps of a network; inner_loop: the most epochs after each. A loop
     ends sooner by the accuracies of the network, of batch_real / 2 fresh real images per class.
-    Raises UserError when a class has too few images to start from, or a network has no taps.
+    Raises UserError when all classes have too few images to start from, or a network has no taps.
     """
 
     DEFAULTS = {

@@ -188,7 +188,7 @@ class ImprovedDistributionMatching(DistributionMatching):
         """Do one iteration: a step on the images, then some networks learn from real images.
 
         Return what to log: what DM does, whose `loss` is of the embeddings alone, and
-        `inner_images` that networks learned from.
+        `inner_images` that networks learned from. Raises FloatingPointError as DM does.
         """
         log = super().step(pause)
         return log | {'inner_images': self.networks.train()}

@@ -15,7 +15,7 @@ from utils import Rng, UserError, plural
 def check_ipc(data: Data, ipc: int, factor: int = 1) -> None:
     """Raise UserError if no class has enough images to choose ipc, or ipc x factor², from.
 
-    A smaller class gives all that it has, and a line says so. With tiles every class needs enough.
+    A smaller class gives all that it has. With tiles every class needs enough.
     """
     sizes, needed = [len(members) for members in data.indices_class], ipc * factor**2
     what = f'--ipc {ipc}' if factor == 1 else f'--ipc {ipc} x {factor}² tiles'
@@ -29,7 +29,6 @@ def check_ipc(data: Data, ipc: int, factor: int = 1) -> None:
             f'{what} is more than the smallest class of {data.name} has '
             f'({plural(min(sizes), "image")})'
         )
-    say_small(data, needed, 'gives all that it has')
 
 
 def initial_images(
@@ -65,10 +64,11 @@ def initial_images(
     say_small(data, needed, 'repeats them')
     classes = range(data.num_classes)
     sizes = [len(members) for members in data.indices_class]
+    if init in ('centres', 'representative'):
+        check_packages(balanced=False)
     if init == 'centres':
         parts = [class_centres(data, c, min(needed, sizes[c]), rng, factor) for c in classes]
     elif init == 'representative':
-        check_packages(balanced=False)
         index = [representatives(net, data, c, min(needed, sizes[c]), rng, 'fp32') for c in classes]
         parts = [data.images(part) for part in index]
     else:

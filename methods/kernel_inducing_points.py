@@ -99,7 +99,9 @@ class KernelInducingPoints:
         """Do one iteration: a step of Adam on the error of the regression for fresh real images.
 
         Return what to log: `loss`, of the images before the step, `batch_real`, and after every
-        PROBE_EVERY-th step `kernel_accuracy`, of the regression on the test images.
+        PROBE_EVERY-th step `kernel_accuracy`, of the regression on the test images. Raises
+        FloatingPointError if loss or images are not finite, UserError for a matrix that cannot be
+        solved.
         """
         classes = range(self.data.num_classes)
         index = torch.cat(

@@ -6,6 +6,7 @@ python main.py --method mean --dataset CIFAR10 --ipc 1 --num_exp 1
 import torch
 
 from dataset.data import Data
+from dataset.parts import say_small
 from methods.initial import check_ipc
 from utils import Rng
 
@@ -18,6 +19,7 @@ class ClassMean:
 
     def __init__(self, data: Data, sampler, *, ipc: int, rng: Rng):
         check_ipc(data, ipc)
+        say_small(data, ipc, 'gives all that it has')
         images, labels = [], []
         for c, members in enumerate(data.indices_class):
             order = torch.randperm(len(members), generator=rng.generator, device=data.device)

@@ -53,7 +53,7 @@ def test_a_cluster_file_is_a_partition_within_bounds(uneven, tmp_path, k, balanc
 
 
 @pytest.mark.parametrize('balanced', [True, False])
-def test_clustering_finds_the_groups_and_is_repeatable(balanced):
+def test_clustering_finds_the_groups_and_is_repeatable(balanced, monkeypatch):
     rng = np.random.default_rng(1)
     truth = np.repeat([0, 1, 2], 20)
     points = np.eye(3)[truth] * 10 + rng.normal(size=(60, 3))
@@ -64,6 +64,10 @@ def test_clustering_finds_the_groups_and_is_repeatable(balanced):
     centres = np.stack([points[labels == j].mean(0) for j in range(3)])
     assert inertia == pytest.approx(((points - centres[labels]) ** 2).sum(), rel=1e-6)
     assert (cluster_points(points, 3, balanced)[0] == labels).all()
+    # Of many points it is measured on some.
+    monkeypatch.setattr('features.kmeans.SEEN', 30)
+    of_some = cluster_points(points, 3, balanced)
+    assert (of_some[0] == labels).all() and 0.7 < of_some[2] != silhouette
 
 
 def test_size_bounds_are_feasible():

@@ -47,7 +47,7 @@ def test_a_coreset_takes_all_of_a_small_class(method, small, capsys):
     features = '' if method in ('random', 'mean') else '--feature_net MLP'
     (images, labels), output = run_coreset(method, features, small, capsys)
     assert labels.bincount().tolist() == [10, 3, 1] and images.isfinite().all()
-    assert "class '1' has 3 of 10 images: it gives all that it has" in output
+    assert output.count("class '1' has 3 of 10 images: it gives all that it has") == 1
 
 
 def run_coreset(method, features, small, capsys):

@@ -155,7 +155,15 @@ def test_packages_are_imported_before_the_work(package, balanced, monkeypatch):
         check_packages(balanced)
 
 
-@pytest.mark.parametrize('words', ['--method kmeans', '--draw cluster --no-norm --num_cluster 1'])
+@pytest.mark.parametrize(
+    'words',
+    [
+        '--method kmeans',
+        '--draw cluster --no-norm --num_cluster 1',
+        '--method DM --init centres --ipc 2',
+        '--init representative',
+    ],
+)
 def test_nothing_is_trained_without_its_package(words, tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'sklearn.cluster', None)
     line = f'{words} --dataset {tiny} --model MLP {SHORT} --save_path {tmp_path}/runs'
