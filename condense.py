@@ -155,11 +155,10 @@ def condense_one(
     last, every = vars(args).get('Iteration', 0), vars(args).get('eval_every', 0)
 
     def save_progress():
-        state = method.state_dict() if hasattr(method, 'step') else {}
+        progress.method = method.state_dict() if hasattr(method, 'step') else {}
         # A network can diverge while the images still are numbers; nothing could go on from it.
-        if not finite(state):
+        if not finite(progress.method):
             raise UserError(diverged('numbers that are not finite', run, progress, args))
-        progress.method = state
         run.checkpoint(progress)
 
     with progress_bar(progress, last) as bar:

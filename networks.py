@@ -322,3 +322,8 @@ def make_network(
     net = net.to(generator.device) if whole else net.to_empty(device=generator.device)
     redraw(net, generator)
     return net
+
+
+def network_for(name: str, data, generator: torch.Generator | None = None) -> Network:
+    """Make a network for the images and classes of data: .shape (C, H, W), .num_classes."""
+    return make_network(name, data.shape[0], data.num_classes, data.shape[1:], generator)

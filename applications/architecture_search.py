@@ -33,6 +33,7 @@ from applications.sets import (
     checked_outputs,
     file_of,
     made_set,
+    protocol_values,
     run_of,
     run_words,
     settings_of,
@@ -130,7 +131,7 @@ def read_proxies(args: Arguments, data: Data) -> dict[str, tuple]:
 
 def passes_of(args: Arguments, data: Data) -> int:
     """Return how many images a network sees that learns ipc images a class by the protocol."""
-    values = {'protocol': args.protocol, 'dataset': data.name}
+    values = protocol_values(args, data)
     settings = strategy_of(values), args.epoch_eval_train, protocol_of(values)
     epochs = protocol('', data.name, *settings)['epochs']
     epochs += args.protocol != 'idc'  # the papers' schedule has one more
@@ -201,7 +202,7 @@ def train_in_processes(args: Arguments, tasks: list[Task], sets: dict, write_dow
 def study(args: Arguments) -> tuple[Ranking, Ledger]:
     """Train what is missing; return how each proxy ranks the networks, and the ledger."""
     names, data = grid(args.grid), load_data(args)
-    values = {'protocol': args.protocol, 'batch_train': args.batch_train}
+    values = protocol_values(args, data)
     nums = args.ipc * data.num_classes, min(args.num_real or num_kept(data), num_kept(data))
     names = able(names, data, min(last_batch(num, batch_of(values)) for num in nums))
     parts_of(data, args.num_real, args.seed)  # a part that lacks a class is refused here

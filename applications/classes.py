@@ -19,6 +19,7 @@ from applications.sets import (
     check_twice,
     joined,
     made_set,
+    protocol_values,
     run_of,
     settings_of,
     study_name,
@@ -100,8 +101,7 @@ def study(args: Arguments, data: Data) -> tuple[dict[str, np.ndarray], Ledger]:
     check_twice('--memories', {name: orders[0].title(name) for name in args.memories})
     check_sizes(args, data, runs)
     num = args.ipc * data.num_classes
-    values = {'protocol': args.protocol, 'batch_train': args.batch_train}
-    check_pool((args.model,), data, num, batch_of(values))
+    check_pool((args.model,), data, num, batch_of(protocol_values(args, data)))
     first = [parts[0] for parts in orders[0].runs.values()]
     if first:
         check_runs(load_data(first[0]), first)

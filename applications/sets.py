@@ -208,6 +208,11 @@ def study_name(kind: str, args: Arguments) -> str:
     return shortened(name, MOST - 9)
 
 
+def protocol_values(args: Arguments, data: Data) -> dict:
+    """Return what evaluation/protocol.py reads of a run, of a study on such data."""
+    return {'protocol': args.protocol, 'dataset': data.name, 'batch_train': args.batch_train}
+
+
 def joined(sets: list) -> tuple[torch.Tensor, torch.Tensor]:
     """Return several sets, of images (N, C, H, W) and labels (N,), as one."""
     return tuple(torch.cat(parts) for parts in zip(*sets, strict=True))
@@ -237,7 +242,7 @@ def accuracy_of(
 
     synset: images (N, C, H, W) and labels (N,); epochs: None for the protocol's own.
     """
-    values = {'protocol': args.protocol, 'dataset': data.name, 'batch_train': args.batch_train}
+    values = protocol_values(args, data)
     return evaluate_network(
         *synset, data, model or args.model, rng, strategy=strategy_of(values), epochs=epochs,
         lr_net=args.lr_net, batch_train=batch_of(values), precision=args.precision,

@@ -35,7 +35,7 @@ from engine.device import autocast, set_up_device
 from engine.training import evaluation_optimizer, load_weights, test_accuracy
 from evaluation.protocol import check_pool
 from experiment.arguments import Arguments
-from networks import make_network
+from networks import network_for
 from storage.files import MOST, load_tensors, save_tensors
 from utils import Rng, UserError
 
@@ -166,7 +166,7 @@ class Chain:
     def network(self, task: int, distilled: bool):
         """Return the network after a task, from its file."""
         data, path = self.tasks[task], self.path(task, distilled)
-        net = make_network(self.args.model, 1, data.num_classes, data.shape[1:])
+        net = network_for(self.args.model, data)
         try:
             load_weights(net, load_tensors(path, 'trained network'))
         except ValueError as error:
@@ -184,8 +184,7 @@ class Chain:
         if task:
             net = self.network(task - 1, distilled)
         else:
-            size = data.shape[1:]
-            net = make_network(self.args.model, 1, data.num_classes, size, rng.generator)
+            net = network_for(self.args.model, data, rng.generator)
         learn_task(net, previous, data, memory, self.args, rng)
         accuracies = [
             test_accuracy(net, old, self.args.precision) for old in self.tasks[: task + 1]

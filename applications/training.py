@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from applications.grid import grid
-from applications.sets import accuracy_of
+from applications.sets import accuracy_of, protocol_values
 from applications.subsets import check_part, statistics_of
 from dataset.cutmix import CutMix
 from dataset.data import Data, RealImages
@@ -19,7 +19,7 @@ from engine.training import TrainStep, evaluation_optimizer, test_accuracy, trai
 from evaluation.protocol import augmentation_of, batch_of, protocol, protocol_of, strategy_of
 from experiment.arguments import Arguments
 from experiment.data import load_data
-from networks import make_network
+from networks import network_for
 from utils import Rng
 
 REAL, EARLY = 'real', 'early'
@@ -80,10 +80,10 @@ def early_accuracy(data: Data, model: str, args: Arguments, rng: Rng, passes: in
 
     Learning rate and mixed images are those of the protocol, as a set is evaluated.
     """
-    values = {'protocol': args.protocol, 'dataset': data.name, 'batch_train': args.batch_train}
+    values = protocol_values(args, data)
     how = protocol(model, data.name, strategy_of(values), None, protocol_of(values))
     augmentation = augmentation_of(how, data.shape, rng)
-    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.generator)
+    net = network_for(model, data, rng.generator)
     images, labels, idc = RealImages(data), data.labels_train, how['protocol'] == 'idc'
     mix = CutMix(data.num_classes, rng) if idc else None
     optimizer, seen = evaluation_optimizer(net, args.lr_net), 0

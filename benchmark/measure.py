@@ -15,7 +15,7 @@ from dataset.data import Data, load_dataset
 from engine.device import peak_memory, set_up_device
 from experiment.compiling import forward_operations
 from methods.presets import LOOPS
-from networks import make_network
+from networks import network_for
 from processes import ranks
 from utils import silence
 
@@ -147,7 +147,7 @@ def work_of_a_step(data: Data, ipc: int) -> tuple[float, float]:
     three for its gradient, three for the directional derivative, three back. Every pass reads and
     writes each layer once, as if no two layers were fused.
     """
-    net, traffic = make_network('ConvNet', data.shape[0], data.num_classes, data.shape[1:]), []
+    net, traffic = network_for('ConvNet', data), []
 
     def count(module, inputs, output):
         traffic.append(4 * (inputs[0].numel() + output.numel()))

@@ -194,10 +194,15 @@ def test_accuracy(
 ) -> float:
     """Return the share in [0, 1] of the test images that net classifies correctly."""
     net.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=data.device)
     classes = choose(predict, compile)
+    return share_right(data, lambda images: classes(net, images, precision), batch_size)
+
+
+def share_right(data: Data, classify, batch_size: int) -> float:
+    """Return the share in [0, 1] of the test images that classify(images) -> classes has right."""
+    right = torch.zeros((), dtype=torch.int64, device=data.device)
     for pixels, labels in zip(
         data.pixels_test.split(batch_size), data.labels_test.split(batch_size), strict=True
     ):
-        correct += (classes(net, data.normalise(pixels), precision) == labels).sum()
-    return correct.item() / len(data.labels_test)
+        right += (classify(data.normalise(pixels)) == labels).sum()
+    return right.item() / len(data.labels_test)

@@ -3,7 +3,7 @@
 import torch
 
 from dataset.data import Data
-from networks import has_batchnorm, make_network
+from networks import has_batchnorm, network_for
 from utils import UserError
 
 
@@ -17,7 +17,7 @@ def check_network(model: str, data: Data, smallest: int, task: str) -> None:
 
     task: what it is for, as the message says it.
     """
-    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+    net = network_for(model, data)
     of_batch, where, other = has_batchnorm(net), '', 'or a larger --im_size'
     if of_batch:
         where, other = f' with a last batch of {smallest}', '--im_size or --batch_train'

@@ -28,7 +28,7 @@ from experiment.go_on import Neighbours
 from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result
 from experiment.run import Run
-from networks import make_network
+from networks import network_for
 from processes import ranks
 from utils import Rng
 
@@ -56,7 +56,7 @@ def evaluate_network(
     strategy, epochs, name: see protocol.
     """
     how = protocol(model, data.name, strategy, epochs, name)
-    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.generator)
+    net = network_for(model, data, rng.generator)
     train, settings = train_on_set, {}
     if how['protocol'] == 'idc':
         train, settings = train_in_thirds, {'mix': CutMix(data.num_classes, rng)}

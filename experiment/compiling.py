@@ -11,7 +11,7 @@ from dataset.data import Data
 from engine.gradients import compiled
 from engine.graphs import DEVICES
 from experiment.arguments import Arguments, num_images
-from networks import make_network
+from networks import network_for
 
 # {on a GPU: floating-point operations}; below, compiling costs more than it saves
 # (docs/benchmark.md).
@@ -23,14 +23,14 @@ ANSWERS = {True: 'yes', False: 'no', 'graphs': 'no, replayed from CUDA graphs'}
 
 def forward_operations(model: str, data: Data) -> int:
     """Return the floating-point operations of `model` for one image forward (matrix units only)."""
-    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:])
+    net = network_for(model, data)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(2, *data.shape))  # batch norm has no statistics of one image
     return counter.get_total_flops() // 2
 
 
-def images_seen(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
-    """Return about how many images the networks of a run see, repetitions counted.
+def images_passed(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
+    """Return about how many images pass the networks of a run, repetitions counted.
 
     A test image, which goes through the network forward only, counts as a third.
     """
@@ -58,7 +58,7 @@ def settle_compile(
     epochs_on_all: epochs that a network is trained on the whole training set first. `auto` compiles
     from WORTH_IT operations on. On a GPU `auto` and `on` replay passes from CUDA graphs, too.
     """
-    images = images_seen(args, data, pool) + epochs_on_all * len(data.labels_train)
+    images = images_passed(args, data, pool) + epochs_on_all * len(data.labels_train)
     work = 3 * forward_operations(args.model, data) * images
     on_gpu = data.device.type in DEVICES
     uncompiled = 'graphs' if on_gpu else False

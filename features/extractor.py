@@ -14,7 +14,7 @@ from dataset.data import Data
 from engine.device import autocast
 from engine.training import load_weights
 from features.fine_tuning import make_extractor, unfinished_path
-from networks import Network, make_network
+from networks import Network, network_for
 from processes import ranks
 from storage.files import file_hash, load_tensors, making
 from storage.kinds import check, count, share, switch, word
@@ -23,6 +23,7 @@ from utils import Rng, UserError, plural
 LAYERS = ('layer1', 'layer2', 'layer3', 'layer4')  # of 64, 128, 256, 512 channels
 FACTS = {'accuracy?': share, 'dataset?': word, 'epochs?': count, 'pretrained?': switch,
          'data?': word}  # fmt: skip
+BATCH = 100  # images that pass the network at once
 REMEDY = 'pass another --extractor, or another --cluster_path, where one is made'
 
 
@@ -40,9 +41,7 @@ def load_extractor(path: Path, data: Data) -> tuple[Network, dict]:
     weights = stored.get('net', stored) if isinstance(stored, dict) else {}
     own = isinstance(stored, dict) and 'net' in stored
     facts = check(path, 'extractor', stored, FACTS, REMEDY) if own else {}
-    net = make_network(
-        'ResNet18BN', data.shape[0], data.num_classes, data.shape[1:], Rng(data.device, 0).generator
-    )
+    net = network_for('ResNet18BN', data, Rng(data.device, 0).generator)
     try:
         load_weights(net, weights)
     except ValueError as error:
@@ -116,7 +115,6 @@ def layer_features(
     data: Data,
     precision: str,
     index: torch.Tensor | None = None,
-    batch_size: int = 100,
 ) -> list[torch.Tensor]:
     """Return the features of training images after each layer: [(N, 64), …, (N, 512)], on the CPU.
 
@@ -125,9 +123,9 @@ def layer_features(
     chosen = data.pixels_train if index is None else data.pixels(index)
     result = None
     for start in tqdm(
-        range(0, len(chosen), batch_size), 'features', leave=False, disable=not ranks.leads()
+        range(0, len(chosen), BATCH), 'features', leave=False, disable=not ranks.leads()
     ):
-        features = features_of(net, data.normalise(chosen[start : start + batch_size]), precision)
+        features = features_of(net, data.normalise(chosen[start : start + BATCH]), precision)
         # One block a layer: small tensors that stay would tear holes into the heap.
         if result is None:
             result = [torch.empty(len(chosen), layer.shape[1]) for layer in features]

@@ -16,7 +16,7 @@ from dataset.data import Data
 from engine.device import autocast
 from engine.training import load_optimizer, test_accuracy
 from experiment.checkpoint import same
-from networks import Network, make_network
+from networks import Network, network_for
 from storage.files import load_tensors, remove_parts, save_tensors
 from storage.kinds import MISFITS, anything, check, count, word
 from utils import Rng, UserError, is_memory
@@ -66,7 +66,7 @@ def make_extractor(
     """
     epochs = epochs or default_epochs(data)
     rng = Rng(data.device, seed, 'extractor')
-    net = make_network('ResNet18BN', data.shape[0], data.num_classes, data.shape[1:], rng.generator)
+    net = network_for('ResNet18BN', data, rng.generator)
     large = min(data.shape[1:]) >= PRETRAINED_PIXELS
     pretrained = large and _pretrained(net)
     if large and not pretrained:

@@ -14,7 +14,7 @@ from engine.gradients import choose, embed, loss_and_right
 from engine.training import evaluation_optimizer, load_weights
 from engine.trial import check_network, last_batch
 from features.extractor import ensure_extractor, layer_features
-from networks import make_network
+from networks import network_for
 from storage.files import load_tensors, making, save_tensors
 from storage.kinds import anything, check, labels, word
 from utils import Rng, UserError
@@ -63,7 +63,7 @@ def trained_on_all(
     check_network(model, data, smallest, 'training on all images')
     name = f'{model}_{data.name.lower()}_lr{lr}_batch{batch_size}_seed{seed}_{precision}.pt'
     path, rng = Path(folder) / name, Rng(data.device, seed, 'forgetting')
-    net = make_network(model, data.shape[0], data.num_classes, data.shape[1:], rng.generator)
+    net = network_for(model, data, rng.generator)
     with making(path) as missing:
         if missing:
             print(f'{path} is missing: making it')

@@ -27,7 +27,7 @@ from features.named import ensure_named_clusters
 from figures.style import check_picture, colors_of, plain, plt, save_figure
 from methods.initial import initial_images, initial_labels
 from methods.sampling import ClusterSampler, UniformSampler
-from networks import Network, make_network
+from networks import Network, network_for
 from report.markup import csv_of
 from storage.files import check_writable, write_atomic
 from utils import Rng, UserError, script
@@ -107,11 +107,10 @@ def measure(data: Data, args: Arguments) -> list[tuple]:
     rows, draws = [], samplers(data, args)
     for state in STATES:
         rng = Rng(data.device, args.seed, 'gradient error')
-        shape = data.shape
-        net = make_network(args.model, shape[0], data.num_classes, shape[1:], rng.generator)
+        net = network_for(args.model, data, rng.generator)
         if state == 'trained':
             trained(net, data, rng)
-        passes = Gradients(net, 1000, shape[1] * shape[2], compile=False)
+        passes = Gradients(net, 1000, data.shape[1] * data.shape[2], compile=False)
         for name, size, pairs in errors(passes, data, draws, args, rng):
             mean, std = np.mean(pairs, 0), np.std(pairs, 0)
             rows.append((state, name, size, mean[0], mean[1], std[0], len(pairs)))

@@ -29,7 +29,7 @@ from methods.mean import ClassMean
 from methods.recipes import RECIPES
 from methods.reduction import REDUCTIONS
 from methods.representative import RepresentativeSampler
-from methods.sampling import DRAWS, cluster_sampler
+from methods.sampling import DRAWS, UniformSampler, cluster_sampler
 
 METHODS = {
     'DC': GradientMatching,
@@ -53,7 +53,7 @@ TABLES = {
     'reduce': REDUCTIONS,
     'level': LEVELS,
     'schedule': SCHEDULES,
-    'draw': ChainMap(DRAWS, {FOLLOWING: RepresentativeSampler}),
+    'draw': ChainMap({'uniform': UniformSampler}, DRAWS, {FOLLOWING: RepresentativeSampler}),
 }
 # What main.py and main_BS.py condense with: any method, on batches of any draw.
 SHELF = Shelf(METHODS, TABLES, cluster_sampler, RECIPES)

@@ -25,7 +25,7 @@ from engine.training import load_optimizer
 from engine.trial import check_network
 from experiment.arguments import Arguments
 from methods.initial import initial_images, initial_labels
-from networks import has_batchnorm, make_network, redraw
+from networks import has_batchnorm, network_for, redraw
 from processes import ranks
 from utils import Rng, UserError
 
@@ -45,9 +45,7 @@ class DatasetDistillation:
     ):  # fmt: skip
         self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
         self.ipc, self.precision, self.num_steps = ipc, precision, max(1, inner_loop) * ipc
-        self.net = make_network(
-            model, data.shape[0], data.num_classes, data.shape[1:], rng.generator
-        )
+        self.net = network_for(model, data, rng.generator)
         if has_batchnorm(self.net):
             raise UserError(f'--method DD cannot train {model}: use a network without batch norm')
         pixels = data.shape[1] * data.shape[2]

@@ -18,7 +18,7 @@ from engine.trial import check_network
 from experiment.arguments import Arguments, num_images
 from methods.initial import initial_images, initial_labels
 from methods.parameterisation import Tiles
-from networks import has_batchnorm, make_network, redraw
+from networks import has_batchnorm, network_for, redraw
 from processes import ranks
 from utils import Rng
 
@@ -44,9 +44,7 @@ class DistributionMatching:
     ):  # fmt: skip
         self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
-        self.net = make_network(
-            model, data.shape[0], data.num_classes, data.shape[1:], rng.generator
-        )
+        self.net = network_for(model, data, rng.generator)
         self.embeddings = Embeddings(
             self.net, data.shape, precision, compile, whole=has_batchnorm(self.net)
         )

@@ -23,7 +23,7 @@ from methods.inner_loop import InnerLoop, check_inner_loop
 from methods.parameterisation import Tiles
 from methods.passes import freeze_statistics
 from methods.sampling import UniformSampler
-from networks import make_network, redraw
+from networks import network_for, redraw
 from processes import ranks
 from utils import Rng
 
@@ -67,8 +67,7 @@ class FeatureAlignment:
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
 
         # One network for all iterations: its weights are drawn again at each.
-        shape = data.shape
-        self.net = make_network(model, shape[0], data.num_classes, shape[1:], rng.generator)
+        self.net = network_for(model, data, rng.generator)
         check_taps(self.net, '--method CAFE')
         self.inner_loop = InnerLoop(
             data, self.net, self.augmentation, rng, inner_loop=1, schedule='constant',
@@ -78,14 +77,14 @@ class FeatureAlignment:
         self.classes = choose(predict, compile)
 
         # The synthetic set, class after class.
-        self.tiles = Tiles(factor, shape, self.net)
+        self.tiles = Tiles(factor, data.shape, self.net)
         self.image_syn = initial_images(data, ipc, init, rng, self.tiles, self.net)
         self.label_syn = initial_labels(data, ipc)
         self.optimizer_img = torch.optim.SGD([self.image_syn], lr_img, momentum=0.5)
 
         # Real and synthetic images go through the same taps.
         self.taps = [
-            ClassTaps(self.net, shape, num, precision, compile)
+            ClassTaps(self.net, data.shape, num, precision, compile)
             for num in (batch_real, ipc * factor**2)
         ]
         self.totals = torch.zeros(1 + len(self.taps[0].sizes), device=data.device)

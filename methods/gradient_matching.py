@@ -22,7 +22,7 @@ from methods.passes import Passes, freeze_statistics
 from methods.presets import AUTO_LOOPS, DEFAULTS
 from methods.representative import load_state, look, state_of
 from methods.step_log import StepLog
-from networks import make_network, redraw
+from networks import network_for, redraw
 from processes import ranks
 from utils import Rng
 
@@ -56,8 +56,7 @@ class GradientMatching:
         self.augmentation = SiameseAugmentation(dsa_strategy, data.shape, rng)
 
         # One network for all iterations: its weights are drawn again at each.
-        channels, size = data.shape[0], data.shape[1:]
-        self.net = make_network(model, channels, data.num_classes, size, rng.generator)
+        self.net = network_for(model, data, rng.generator)
         check_distance(dis_metric, self.net, model)
         self.inner_loop = InnerLoop(
             data, self.net, self.augmentation, rng, inner_loop=inner_loop, schedule=schedule,

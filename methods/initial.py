@@ -53,17 +53,15 @@ def initial_images(
     needed = ipc if init == 'real' else ipc * factor**2
     if init == 'representative' and net is None:
         raise UserError('--init representative needs features of a network, and KIP has none')
-    largest = max(range(data.num_classes), key=lambda c: len(data.indices_class[c]))
-    num = len(data.indices_class[largest])
-    if num < needed:
-        name = data.class_names[largest]
+    sizes = [len(members) for members in data.indices_class]
+    if max(sizes) < needed:
+        name = data.class_names[sizes.index(max(sizes))]
         raise UserError(
             f'--init {init} needs {plural(needed, "image")} in a class, but the largest, {name!r}, '
-            f'has {num}; use a smaller --ipc or --init noise'
+            f'has {max(sizes)}; use a smaller --ipc or --init noise'
         )
     say_small(data, needed, 'repeats them')
     classes = range(data.num_classes)
-    sizes = [len(members) for members in data.indices_class]
     if init in ('centres', 'representative'):
         check_packages(balanced=False)
     if init == 'centres':

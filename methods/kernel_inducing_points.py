@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from dataset.data import Data
 from dataset.parts import say
 from engine.device import read_back
-from engine.training import load_optimizer
+from engine.training import load_optimizer, share_right
 from experiment.arguments import Arguments
 from methods.initial import initial_images, initial_labels
 from methods.kernel import ntk, regression
@@ -93,7 +93,7 @@ class KernelInducingPoints:
         """
         targets = centred(labels, data.num_classes) if labels.ndim == 1 else labels.double()
         images, targets = images.to(data.device), targets.to(data.device)
-        return test_accuracy(data, images, regression(images, targets, args.ridge))
+        return kernel_test_accuracy(data, images, regression(images, targets, args.ridge))
 
     def step(self, pause=lambda: False) -> dict:
         """Do one iteration: a step of Adam on the error of the regression for fresh real images.
@@ -118,7 +118,7 @@ class KernelInducingPoints:
         log = {'loss': loss, 'batch_real': len(index) / len(classes)}
         if self.iteration % PROBE_EVERY == 0:
             coefficients = regression(self.image_syn, self.target_syn, self.ridge)
-            log['kernel_accuracy'] = test_accuracy(self.data, self.image_syn, coefficients)
+            log['kernel_accuracy'] = kernel_test_accuracy(self.data, self.image_syn, coefficients)
         return log
 
     def differentiate(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -159,12 +159,6 @@ class KernelInducingPoints:
         self.iteration = state['iteration']
 
 
-def test_accuracy(data: Data, images: torch.Tensor, coefficients: torch.Tensor) -> float:
+def kernel_test_accuracy(data: Data, images: torch.Tensor, coefficients: torch.Tensor) -> float:
     """Return the share of test images whose largest prediction is that of their class."""
-    right = torch.zeros((), dtype=torch.int64, device=data.device)
-    for pixels, labels in zip(
-        data.pixels_test.split(CHUNK), data.labels_test.split(CHUNK), strict=True
-    ):
-        predicted = ntk(data.normalise(pixels), images) @ coefficients
-        right += (predicted.argmax(1) == labels).sum()
-    return int(right) / len(data.labels_test)
+    return share_right(data, lambda seen: (ntk(seen, images) @ coefficients).argmax(1), CHUNK)

@@ -78,11 +78,6 @@ class ClusterSampler:
         return DRAWS[self.kind](self.members[c], num, rng)
 
 
-def draw_uniform(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
-    """Draw from the whole class, as UniformSampler does, which needs no clusters."""
-    return _some(torch.cat(members).sort().values, num, rng)
-
-
 def draw_cluster(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
     """Draw up to num members of one cluster, all equally likely: the study's batch sampling."""
     return _some(
@@ -115,7 +110,6 @@ def draw_equal(members: list[torch.Tensor], num: int, rng: Rng) -> torch.Tensor:
 
 
 DRAWS = {
-    'uniform': draw_uniform,
     'cluster': draw_cluster,
     'proportional': draw_proportional,
     'stratified': draw_stratified,

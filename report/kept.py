@@ -23,12 +23,12 @@ from utils import UserError, plural
 DIGITS = 5
 
 
-def shortened(value):
+def rounded(value):
     """Return a record with every number at DIGITS digits."""
     if isinstance(value, dict):
-        return {key: shortened(part) for key, part in value.items()}
+        return {key: rounded(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [shortened(part) for part in value]
+        return [rounded(part) for part in value]
     return float(f'{value:.{DIGITS}g}') if isinstance(value, float) else value
 
 
@@ -41,7 +41,7 @@ def kept_files(run: Path, out: Path) -> dict[str, bytes]:
         raise UserError(f'{run} holds no finished run to keep')
     target, result = out / run.resolve().name, result_in(run)
     # Accuracies are quotients of whole numbers: they stay as they are.
-    records = [r if 'accs' in r else shortened(r) for r in read_log(run)]
+    records = [r if 'accs' in r else rounded(r) for r in read_log(run)]
     lines = ''.join(json.dumps(record) + '\n' for record in records)
     files = {path.name: path.read_bytes() for path in (run / 'args.json', result)}
     files['log.jsonl.xz'] = lzma.compress(lines.encode(), preset=9)

@@ -187,7 +187,7 @@ def test_images_of_a_run_are_counted(digits):
     )
     matched, trained, evaluated = 3 * (16 + 8), 2 * 5 * 2, 300 * 2 * 10 + 450 // 3
     expected = 10 * 10 * (matched + trained) + 3 * 4 * evaluated
-    assert compiling.images_seen(args, digits, ('ConvNet',)) == expected
+    assert compiling.images_passed(args, digits, ('ConvNet',)) == expected
 
 
 def test_long_runs_are_compiled_and_short_ones_are_not(digits, capsys, monkeypatch):

@@ -28,8 +28,8 @@ RUN = f'{SMALL} --Iteration 2 --outer_loop 1 --inner_loop 1 --eval_every 0 --bat
 @pytest.fixture(autouse=True)
 def small_extractor(monkeypatch):
     """Let the extractor be an MLP, which takes no time."""
-    plain = fine_tuning.make_network
-    monkeypatch.setattr(fine_tuning, 'make_network', lambda name, *rest: plain('MLP', *rest))
+    plain = fine_tuning.network_for
+    monkeypatch.setattr(fine_tuning, 'network_for', lambda name, *rest: plain('MLP', *rest))
 
 
 def make(digits, folder, stopped=None):
