@@ -88,9 +88,10 @@ def plural(num: int, noun: str) -> str:
 
 def silence() -> None:
     """Drop warnings that no user can act on."""
-    # torch's module of forward derivatives warns of itself; Pillow of odd EXIF and large photos.
+    # Of odd EXIF and large photos; of torch's own module; of clusters that an image will fill.
     warnings.filterwarnings('ignore', module='PIL')
     warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+    warnings.filterwarnings('ignore', 'Number of distinct clusters')
 
 
 # What a terminal that is not UTF-8 shows in place of our few signs.
@@ -235,7 +236,7 @@ def _reason(error: Exception) -> str | None:
     """Return why an error is no bug of ours: memory, or a network of the user's own."""
     first, kept = str(error).partition('\n')[0], 'what was saved is kept'
     if isinstance(error, MemoryError) or is_memory(error):
-        return f'{first or "out of memory"}; {kept}: use a smaller --ipc'
+        return f'{first or "out of memory"}; {kept}: use a smaller --ipc or --batch_real'
     # It was tried before the run, but on a few images only.
     for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
         if str(frame.f_globals.get('__name__')).startswith(OWN_NETWORK):

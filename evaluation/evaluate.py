@@ -25,6 +25,7 @@ from experiment.arguments import Arguments
 from experiment.compiling import settle_compile
 from experiment.flags import FLAGS, KINDS
 from experiment.go_on import Neighbours
+from experiment.layouts import FAR
 from experiment.progress import Progress
 from experiment.result import is_finished, report_finished, result_of, save_result
 from experiment.run import Run
@@ -67,9 +68,12 @@ def evaluate_network(
     )  # fmt: skip
     # On stderr, which every rank has.
     if not all(value.isfinite().all() for value in net.state_dict().values()):
+        rate, largest = f'--lr_net than {lr_net}', float(images.abs().max())
+        if largest > FAR:
+            rate = f'--lr_img, for its images reach {largest:.1g},'
         tqdm.write(
-            f'{model}: its training diverged, so its accuracy is meaningless; a smaller --lr_net '
-            f'than {lr_net} may help',
+            f'{model}: its training diverged, so its accuracy is meaningless; a smaller {rate} '
+            'may help',
             file=sys.stderr,
         )
     return test_accuracy(net, data, precision, compile)

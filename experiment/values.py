@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-# float32 ends above it: what is larger cannot be multiplied with a tensor.
-MOST_RATE = 3.4e38
+# float32 ends at ten times this: Adam divides a rate by 0.1 before it meets a tensor.
+MOST_RATE = 3.4e37
 MOST = 2**31 - 1
 AUTO = 'auto'
 

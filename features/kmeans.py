@@ -7,7 +7,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from processes import ranks
-from utils import UserError
+from utils import UserError, silence
 
 SEEN = 10_000  # points that a silhouette is measured on: its time is quadratic
 # Members that a balanced cluster may have more or less than n/k, at most half of n/k.
@@ -28,6 +28,7 @@ def cluster_points(
 
     Of many points the silhouette is that of SEEN of them.
     """
+    silence()  # a worker process has warnings of its own
     # Imported here: each worker process needs it, and other commands should start fast.
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score

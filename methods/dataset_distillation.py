@@ -44,7 +44,7 @@ class DatasetDistillation:
         lr_net: float, batch_real: int, init: str, precision: str, rng: Rng,
     ):  # fmt: skip
         self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
-        self.ipc, self.precision, self.num_steps = ipc, precision, max(1, inner_loop) * ipc
+        self.ipc, self.precision, self.num_steps = ipc, precision, inner_loop * ipc
         self.net = network_for(model, data, rng.generator)
         if has_batchnorm(self.net):
             raise UserError(f'--method DD cannot train {model}: use a network without batch norm')
@@ -60,6 +60,8 @@ class DatasetDistillation:
     @staticmethod
     def check(data: Data, args: Arguments) -> None:
         """Raise UserError if the network cannot see a step's images, one of every class."""
+        if args.inner_loop < 1:
+            raise UserError('--inner_loop 0: --method DD learns through one pass or more')
         check_network(args.model, data, data.num_classes, f'--method {args.method}')
 
     @property

@@ -56,9 +56,10 @@ def initial_images(
     sizes = [len(members) for members in data.indices_class]
     if max(sizes) < needed:
         name = data.class_names[sizes.index(max(sizes))]
+        many, fewer = (f' ({ipc} x {factor}² tiles)', '--factor 1') if needed > ipc else ('', '')
         raise UserError(
-            f'--init {init} needs {plural(needed, "image")} in a class, but the largest, {name!r}, '
-            f'has {max(sizes)}; use a smaller --ipc or --init noise'
+            f'--init {init} needs {plural(needed, "image")} in a class{many}, but the largest, '
+            f'{name!r}, has {max(sizes)}; use {fewer or "a smaller --ipc"} or --init noise'
         )
     say_small(data, needed, 'repeats them')
     classes = range(data.num_classes)

@@ -23,15 +23,20 @@ def loops_between(ipc: int) -> tuple[int, int]:
 
 
 def _loops(flags: dict) -> tuple[int, int]:
-    if flags['ipc'] not in LOOPS:
-        auto = dict(zip(('outer_loop', 'inner_loop'), loops_between(flags['ipc']), strict=True))
-        missing = [name for name in auto if flags[name] is DEFAULTS[name]]
-        raise UserError(
-            f'ipc {flags["ipc"]} has no preset loops; '
-            f'pass {" and ".join(f"--{name} auto (that is {auto[name]})" for name in missing)} or '
-            f'numbers, or use ipc {", ".join(map(str, LOOPS))}'
-        )
-    return LOOPS[flags['ipc']]
+    if flags['ipc'] in LOOPS:
+        return LOOPS[flags['ipc']]
+    auto = dict(zip(('outer_loop', 'inner_loop'), loops_between(flags['ipc']), strict=True))
+    missing = [name for name in auto if flags[name] is DEFAULTS[name]]
+    # Some settings have no inner loop.
+    if flags.get('schedule') == 'adaptive' or flags['outer_loop'] == 1:
+        missing = [name for name in missing if name != 'inner_loop']
+    if not missing:
+        return loops_between(flags['ipc'])
+    raise UserError(
+        f'ipc {flags["ipc"]} has no preset loops; '
+        f'pass {" and ".join(f"--{name} auto (that is {auto[name]})" for name in missing)} or '
+        f'{"numbers" if missing[1:] else "a number"}, or use ipc {", ".join(map(str, LOOPS))}'
+    )
 
 
 def preset_outer_loop(flags: dict) -> int:

@@ -37,7 +37,8 @@ def representatives(
 ) -> torch.Tensor | None:
     """Return num positions of images of class c: the nearest to the centres of as many clusters.
 
-    own: False only takes from rng what is needed, and returns None.
+    own: False only takes from rng what is needed, and returns None. Raises FloatingPointError for a
+    network that has diverged.
     """
     members = data.indices_class[c]
     order = torch.randperm(len(members), generator=rng.generator, device=members.device)
@@ -46,6 +47,8 @@ def representatives(
         return None
     index = members[order[: candidates(num)]]
     features = features_of(net, data, index, precision)
+    if not features.isfinite().all():
+        raise FloatingPointError('features that are not finite')
     return index[nearest_to_centres(features, num, seed, n_init=1).to(index.device)]
 
 
@@ -61,7 +64,8 @@ class RepresentativeSampler:
         say_small(data, num, 'gives all that it has to a step')
         # Every image needs a cluster.
         self.data, self.sizes = data, [min(num, len(own)) for own in data.indices_class]
-        self.batches = torch.zeros(data.num_classes, num, dtype=torch.int64, device=data.device)
+        shape = data.num_classes, max(self.sizes)
+        self.batches = torch.zeros(shape, dtype=torch.int64, device=data.device)
 
     def look(self, net, step: int, rng: Rng, precision: str) -> None:
         """Draw batches by the features of net, if they are due at this step of it, from 0."""

@@ -204,7 +204,9 @@ def test_scripts_without_methods_fill_the_table_s_defaults():
         ),
         ('--ipc 15 --outer_loop 3', r'no preset loops; pass --inner_loop auto \(that is 38\) or'),
         ('--ipc 5', r'pass --outer_loop auto \(that is 5\) and --inner_loop auto \(that is 23\)'),
-        ('--ipc 5 --outer_loop auto', r'; pass --inner_loop auto \(that is 23\) or'),
+        ('--ipc 5 --outer_loop auto', r'; pass --inner_loop auto \(that is 23\) or a number'),
+        ('--ipc 3 --recipe mda', r'pass --outer_loop auto \(that is 3\) or a number, or use'),
+        ('--method DD --inner_loop 3 --ipc 2 --lr_img 1e38', 'at most 3.4e[+]37'),
         ('--method DD --inner_loop auto', '--inner_loop auto: --method DD has no rule for it'),
         ('--method DM --inner_loop auto', '--inner_loop does nothing for --method DM'),
         ('--outer_loop automatic', "'automatic' must be an integer"),
@@ -268,7 +270,9 @@ def test_every_recipe_holds_flags_of_its_methods_and_fits(digits):
             for ipc, settings in by_ipc.items():
                 assert settings.keys() <= own_flags(METHODS[method]) | {'compile'}
                 args = arguments(f'--method {method} --recipe {recipe} --ipc {ipc or 10}')
-                assert {name: getattr(args, name) for name in settings} == settings
+                for name, value in settings.items():
+                    value = value(vars(args)) if callable(value) else value
+                    assert getattr(args, name) == value
                 for flag in settings.keys() & SHELF.tables.keys():
                     assert settings[flag] in SHELF.tables[flag]
 
@@ -289,3 +293,17 @@ def test_every_recipe_holds_flags_of_its_methods_and_fits(digits):
 def test_recipes_and_flags_that_do_nothing_are_refused(line, message):
     with pytest.raises(UserError, match=message):
         arguments(line)
+
+
+@pytest.mark.parametrize(
+    'line', ['--recipe mda --ipc 3 --outer_loop auto', '--ipc 3 --outer_loop 1']
+)
+def test_no_inner_loop_is_asked_for_where_there_is_none(line):
+    args = arguments(line)
+    assert args.inner_loop == 12 and 'inner_loop' not in args.changed
+
+
+def test_the_recipes_of_idc_have_ten_times_its_own_rate():
+    line = '--method IDC --recipe fast --ipc 1'
+    assert arguments(line).lr_img == pytest.approx(0.005)
+    assert arguments(f'{line} --dis_metric conv_l1').lr_img == pytest.approx(1e-4)

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def test_clustering_finds_the_groups_and_is_repeatable(balanced, monkeypatch):
     centres = np.stack([points[labels == j].mean(0) for j in range(3)])
     assert inertia == pytest.approx(((points - centres[labels]) ** 2).sum(), rel=1e-6)
     assert (cluster_points(points, 3, balanced)[0] == labels).all()
+    with warnings.catch_warnings(record=True) as said:
+        cluster_points(np.zeros((9, 2)), 3, balanced=False)
+    assert not said
     # Of many points it is measured on some.
     monkeypatch.setattr('features.kmeans.SEEN', 30)
     of_some = cluster_points(points, 3, balanced)

@@ -13,7 +13,7 @@ import main as main_script
 from experiment.layouts import hard
 from experiment.result import load_result
 from methods.kernel import kernels, regression
-from methods.kernel_inducing_points import centred
+from methods.kernel_inducing_points import KernelInducingPoints, centred
 from utils import UserError
 
 SHORT = '--dataset Digits --model ConvNetD1 --num_exp 1 --num_eval 1'
@@ -194,3 +194,16 @@ def test_coinciding_images_need_a_ridge(digits, tmp_path, capsys):
     line += f' --ridge 0 --save_path {tmp_path}/runs'
     assert 'use a larger --ridge' in error_of(main_script, line.split(), capsys)
     assert not (tmp_path / 'runs').exists()
+
+
+def test_a_set_without_kernel_accuracy_is_saved(tmp_path, capsys, monkeypatch):
+    def unsolvable(*rest):
+        raise UserError('the kernel matrix cannot be solved')
+
+    monkeypatch.setattr(KernelInducingPoints, 'kernel_accuracy', unsolvable)
+    line = f'{SHORT} --method KIP --ipc 1 --Iteration 1 --epoch_eval_train 1 --save_path {tmp_path}'
+    main_script.main(line.split())
+    result = load_result(next(tmp_path.glob('KIP*/res_*.pt')))
+    assert 'kernel_accs' not in result and result['accs_all_exps']['ConvNetD1']
+    said = capsys.readouterr().out
+    assert 'no accuracy by the kernel: the kernel matrix cannot be solved' in said

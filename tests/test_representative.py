@@ -139,3 +139,15 @@ def test_only_flags_tell_it_from_other_draws(tmp_path):
     assert [path.name[:7] for path in paths] == ['res_DC_', 'res_DRE']
     labels = [label_of(load_result(path)['args']) for path in paths]
     assert labels == ['DC representative', 'DREAM']
+
+
+def test_a_network_that_diverged_is_said(grouped):
+    data, _ = grouped
+    net = Pixels()
+    net.weight.data.fill_(float('nan'))
+    with pytest.raises(FloatingPointError, match='not finite'):
+        RepresentativeSampler(data, GROUPS).look(net, 0, Rng('cpu', 0), 'fp32')
+
+
+def test_a_batch_beyond_the_class_takes_no_memory(grouped):
+    assert RepresentativeSampler(grouped[0], 2**31 - 1).batches.shape == (2, 60)

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import error_of
 
 import bench
@@ -13,13 +14,15 @@ import main as main_script
 import main_BS
 import main_eval
 import main_report
+from dataset.data import load_dataset
 from engine.trial import check_network, last_batch
 from evaluation import protocol
+from evaluation.evaluate import evaluate_network
 from features.kmeans import check_packages
 from figures import gradient_error
 from methods import METHODS
 from methods.inner_loop import check_inner_loop
-from utils import UserError
+from utils import Rng, UserError
 
 SHORT = '--num_exp 1 --num_eval 1 --epoch_eval_train 1 --compile off --device cpu'
 
@@ -198,6 +201,17 @@ def test_divergence_of_an_evaluation_network_is_said(lr_net, tiny, tmp_path, cap
         lr_net == '1e30'
     )
     assert list(tmp_path.glob('*/res_*.pt'))
+
+
+def test_divergence_by_images_names_their_rate(tiny, capsys):
+    data = load_dataset(str(tiny), 'data')
+    images = torch.full((data.num_classes, *data.shape), 1e30)
+    labels = torch.arange(data.num_classes)
+    evaluate_network(
+        images, labels, data, 'MLP', Rng('cpu', 0), strategy='None', epochs=1, lr_net=0.01,
+        batch_train=8, precision='fp32',
+    )  # fmt: skip
+    assert 'a smaller --lr_img, for its images reach 1e+30, may help' in capsys.readouterr().err
 
 
 UNWRITABLE = {
