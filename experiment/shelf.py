@@ -17,7 +17,7 @@ class Shelf(NamedTuple):
 
     methods: {name: class}; tables: {flag: table whose keys may be typed}; sampler: the function
     whose keywords are the flags of cluster batches; recipes: {recipe: {method: {ipc, or None for
-    every ipc: {flag: value}}}}.
+    every ipc: {flag: value, or function of all flags}}}}.
     """
 
     methods: dict[str, type]
