@@ -137,7 +137,10 @@ MISTAKES = {
     'unknown distance': ('--dis_metric l1', "'l1'"),
     'ipc 0': ('--ipc 0', 'at least 1'),
     'ipc without loops': ('--ipc 7', 'no preset loops'),
-    'DD without a step': ('--method DD --ipc 1 --inner_loop 0', 'through one pass or more'),
+    'DD without a step': (
+        '--dataset Digits --method DD --ipc 1 --inner_loop 0',
+        'through one pass or more',
+    ),
     'more real images than there are': (
         '--dataset Digits --init real --ipc 500 --outer_loop 1 --inner_loop 1',
         r"--init real needs 500 images in a class, but the largest, '\d', has 13",
