@@ -70,7 +70,7 @@ def evaluate_network(
     if not all(value.isfinite().all() for value in net.state_dict().values()):
         rate, largest = f'--lr_net than {lr_net}', float(images.abs().max())
         if largest > FAR:
-            rate = f'--lr_img, for its images reach {largest:.1g},'
+            rate += f', or --lr_img (the images reach {largest:.1g}),'
         tqdm.write(
             f'{model}: its training diverged, so its accuracy is meaningless; a smaller {rate} '
             'may help',

@@ -139,12 +139,13 @@ def origin(row: Row) -> tuple[str, ...]:
 def pairs_of(first: list[Row], second: list[Row]) -> np.ndarray:
     """Return the mean accuracies of both of every set of the seeds that both have, shape (n, 2).
 
-    Sets of a seed and number start from the same images, and the same networks evaluate them: on a
-    CPU, or on a GPU, which draws other numbers.
+    Sets of a seed and number start from the same images on a CPU, or on a GPU, which draws other
+    numbers. The same networks evaluate both where there are as many.
     """
 
     def draws(row):
-        return row['seed'], 'threads' in row.device  # as a CPU is named
+        on_cpu = 'threads' in row.device  # as it is named
+        return row['seed'], on_cpu, row.num_networks / len(row.set_means)
 
     own = {draws(row): row.set_means for row in second}
     found = []
@@ -156,7 +157,7 @@ def pairs_of(first: list[Row], second: list[Row]) -> np.ndarray:
 def significance(rows: list[Row], study: dict = STUDY) -> list[str]:
     """Return a table of batch sampling against its method: difference, and two tests over sets.
 
-    Welch's test takes all sets. The paired t-test takes those of the seeds that both have.
+    Welch's test takes all sets. The paired t-test takes those of pairs_of.
     """
     lines = []
     for label, cells in comparisons().items():

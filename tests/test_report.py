@@ -387,10 +387,12 @@ def test_the_command_of_a_cell_fills_it(label, cell, ipc):
     assert {key: made[key] for key in wanted} == wanted
 
 
-def test_runs_of_a_cpu_and_a_gpu_are_no_pairs():
+def test_pairs_are_of_one_device_and_the_same_networks():
     cpu, gpu = (row_of(sets=[28.0], device=device) for device in ('x, 2 threads', 'NVIDIA'))
     assert pairs_of([cpu], [cpu]).tolist() == [[28.0, 28.0]]
     assert pairs_of([cpu], [gpu]).shape == (0, 2)
+    fewer = row_of(sets=[28.0], device='x, 2 threads', num=5)
+    assert pairs_of([cpu], [fewer]).shape == (0, 2)
 
 
 def test_images_are_counted_as_often_as_steps_saw_them():
