@@ -1,9 +1,11 @@
 """How far the gradient of a batch is from the gradient of its class: draws by batch size.
 
     python -m figures.gradient_error --feature_net PCA --out gradient_error.png      # 22 minutes
+    python -m figures.gradient_error --clusters docs/clusters/*.pt --out by_clusters.png
 
 Nothing is condensed. Error: ‖g(batch) − g(class)‖² / ‖g(class)‖² over all weights, at a network as
-it is drawn, and after 50 epochs on 10 real images per class. Clusters are plain K-Means.
+it is drawn, and after 50 epochs on 10 real images per class. Clusters are plain K-Means. With
+--clusters, batches of one cluster of each file are compared with uniform ones.
 """
 
 import processes.start  # noqa: F401 (first: Ctrl-C is one line from here on)
@@ -23,6 +25,7 @@ from experiment.data import load_data
 from experiment.flags import COMPUTE, DATA
 from experiment.parser import Parser
 from experiment.values import place, positive
+from features.clusters import facts_of, read_clusters
 from features.named import ensure_named_clusters
 from figures.style import check_picture, colors_of, plain, plt, save_figure
 from methods.initial import initial_images, initial_labels
@@ -40,7 +43,16 @@ COLUMNS = ('network', 'draw', 'batch', 'error', 'cosine', 'std', 'draws')
 
 
 def samplers(data: Data, args: Arguments) -> dict[str, dict]:
-    """Return {name of a draw: {batch size: sampler}}; clusters that are missing are made."""
+    """Return {name of a draw: {batch size: sampler}}; clusters that are missing are made.
+
+    With args.clusters: uniform batches, and those of one cluster of each file.
+    """
+    smallest = min(map(len, data.indices_class))
+    sizes = [size for size in SIZES if size < smallest]  # a whole class has no error
+    uniform = {'uniform': dict.fromkeys(sizes, UniformSampler(data))}
+    if args.clusters:
+        files = samplers_of_files(data, args.clusters)
+        return uniform | {name: dict.fromkeys(sizes, sampler) for name, sampler in files.items()}
 
     def clustered(k, draw):
         clusters = ensure_named_clusters(
@@ -50,16 +62,33 @@ def samplers(data: Data, args: Arguments) -> dict[str, dict]:
         return ClusterSampler(data, clusters, draw)
 
     few = {draw: clustered(FEW, draw) for draw in ('cluster', 'stratified')}
-    uniform = UniformSampler(data)
-    smallest = min(map(len, data.indices_class))
-    sizes = [size for size in SIZES if size < smallest]  # a whole class has no error
     return {
-        'uniform': dict.fromkeys(sizes, uniform),
+        **uniform,
         f'one of {FEW} clusters (BS)': dict.fromkeys(sizes, few['cluster']),
         f'stratified, k {FEW}': dict.fromkeys(sizes, few['stratified']),
         'stratified, k = batch': {size: clustered(size, 'stratified') for size in sizes},
         'centroid, k = batch': {size: clustered(size, 'centroid') for size in sizes},
     }
+
+
+def samplers_of_files(data: Data, paths: list[Path]) -> dict[str, ClusterSampler]:
+    """Return {label of a cluster file: its draw of one cluster}; raise UserError if two agree."""
+    found = {}
+    for path in paths:
+        clusters, name = read_clusters(path, data), label_of(path)
+        if name in found:
+            raise UserError(f'--clusters {path}: a second file of {name}; leave one of them out')
+        found[name] = ClusterSampler(data, clusters, 'cluster')
+    return found
+
+
+def label_of(path: Path) -> str:
+    """Return features, number and kind of a file's clusters; its name if it does not say them."""
+    facts = facts_of(path)
+    if not facts:  # a file of the original
+        return path.stem
+    features = f'layer {facts["layer"]}' if isinstance(facts['layer'], int) else facts['layer']
+    return f'{features}, k {facts["k"]}' + ('' if facts['norm'] else ', plain')
 
 
 def trained(net: Network, data: Data, rng: Rng) -> None:
@@ -158,15 +187,20 @@ def main(argv=None):
     parser = Parser(__doc__, (*DATA, *COMPUTE, 'model', 'cluster_path', 'feature_net'))
     parser.add_argument('--classes', type=positive, default=4, help='how many (default: 4)')
     parser.add_argument('--repeats', type=positive, default=4, help='draws of each (default: 4)')
+    parser.add_argument('--clusters', nargs='+', type=place, metavar='FILE',
+                        help='compare the clusters of these files')  # fmt: skip
     parser.add_argument('--out', type=place, required=True, help='the picture; a .csv is beside it')
     args = parse(parser, argv, feature_net='PCA')
+    if args.clusters and 'feature_net' in parser.typed(argv):
+        raise UserError('--feature_net does nothing with --clusters: leave one of them out')
     out, numbers = check_out(args.out)
     data = load_data(args)
     # Passes are cut into chunks, and the last may hold one image.
     check_network(args.model, data, 1, 'gradients')
     rows = measure(data, args)
     write_rows(rows, numbers)
-    draw_errors(rows, f'{data.name}, {args.model}, clusters by {args.feature_net}', out)
+    what = 'one cluster' if args.clusters else f'clusters by {args.feature_net}'
+    draw_errors(rows, f'{data.name}, {args.model}, {what}', out)
 
 
 if __name__ == '__main__':

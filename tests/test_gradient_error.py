@@ -3,9 +3,12 @@
 import csv
 
 import numpy as np
+import pytest
 import torch
+from conftest import error_of
 
 from engine.gradients import Gradients
+from features.clusters import make_clusters
 from figures import gradient_error
 from networks import make_network
 
@@ -38,3 +41,41 @@ def test_the_figure_and_its_numbers(tmp_path, capsys):
         assert one > 10 * errors[network, 'uniform', 64]
         assert errors[network, 'stratified, k = batch', 8] < errors[network, 'uniform', 8]
     assert out.exists() and str(out) in capsys.readouterr().out
+
+
+@pytest.fixture
+def two_files(digits, tmp_path):
+    """Cluster files of Digits: 2 and 16 clusters a class, by the pixels."""
+    paths = [tmp_path / f'k{k}.pt' for k in (2, 16)]
+    pixels = digits.pixels_train.flatten(1).float()
+    for k, path in zip((2, 16), paths, strict=True):
+        make_clusters(digits, pixels, path, k=k, layer=3, balanced=False, facts={})
+    return paths
+
+
+def test_batches_of_one_cluster_of_given_files(two_files, tmp_path, capsys):
+    plain = torch.load(two_files[0], weights_only=True)['clusters']
+    torch.save(plain, tmp_path / 'original.pt')  # a file of the study's code says nothing of itself
+    line = ['--dataset', 'Digits', '--model', 'MLP', '--classes', '2', '--repeats', '8']
+    line += ['--clusters', *map(str, two_files), str(tmp_path / 'original.pt')]
+    gradient_error.main([*line, '--out', str(tmp_path / 'errors.png')])
+    rows = list(csv.DictReader((tmp_path / 'errors.csv').open()))
+    assert {row['draw'] for row in rows} == {
+        'uniform', 'layer 3, k 2, plain', 'layer 3, k 16, plain', 'original',
+    }  # fmt: skip
+    errors = {(r['network'], r['draw'], int(r['batch'])): float(r['error']) for r in rows}
+    for network in gradient_error.STATES:
+        # The smaller the clusters, the further they are from their class.
+        by_k = [errors[network, f'layer 3, k {k}, plain', 64] for k in (2, 16)]
+        assert errors[network, 'uniform', 64] < by_k[0] < by_k[1]
+    assert 'layer 3, k 16, plain' in capsys.readouterr().out
+
+
+def test_given_files_that_cannot_be_compared(two_files, tmp_path, capsys):
+    line = ['--dataset', 'Digits', '--model', 'MLP', '--out', str(tmp_path / 'x.png')]
+    twice = [*line, '--clusters', *map(str, [two_files[0], *two_files])]
+    assert 'a second file of layer 3, k 2, plain' in error_of(gradient_error, twice, capsys)
+    other = [*line, '--clusters', str(two_files[0]), '--feature_net', 'PCA']
+    assert '--feature_net does nothing with --clusters' in error_of(gradient_error, other, capsys)
+    missing = [*line, '--clusters', str(tmp_path / 'none.pt')]
+    assert 'none.pt' in error_of(gradient_error, missing, capsys)
