@@ -27,7 +27,7 @@ from dataset.pictures import png_bytes
 from dataset.readers import DATASETS
 from evaluation.protocol import protocol_of
 from evaluation.sources import OF_THE_DATA, words_of
-from experiment.layouts import hard, labels_beside, scale_of, without_labels
+from experiment.layouts import as_pixels, hard, labels_beside, without_labels
 from experiment.parser import Parser
 from experiment.result import load_result
 from experiment.values import natural, place, positive
@@ -42,31 +42,25 @@ def values_of(result: dict, exp: int, args) -> tuple[torch.Tensor, str]:
 
     Whitened images are shown as they look.
     """
-    images = result['data'][exp][0]
-    white = scale_of(images, result)
-    if 'viewable' in result:
-        return result['viewable'][exp] * 255, 'whitened'
-    if white:
-        return images.float() * (255 / white), f'pixels 0 … {white}'
-    mean, std = (torch.tensor(part).view(1, -1, 1, 1) for part in statistics_of(result, args))
-    if mean.shape[1] != images.shape[1]:
-        raise UserError(f'{args.synset} has {images.shape[1]} channels, {args.dataset} has not')
-    return (images.float() * std + mean) * 255, 'normalised'
 
+    def statistics():
+        known = DATASETS.get(args.dataset or result['args'].get('dataset'))
+        if known:
+            mean, std = known.mean, known.std
+        elif args.dataset:
+            data = load_dataset(args.dataset, args.data_path, args.im_size)
+            mean, std = data.mean.flatten().tolist(), data.std.flatten().tolist()
+        else:
+            raise UserError(
+                f'{args.synset} does not say how it was normalised; pass the --dataset it is of'
+            )
+        channels = result['data'][exp][0].shape[1]
+        if len(mean) != channels:
+            raise UserError(f'{args.synset} has {channels} channels, {args.dataset} has not')
+        return mean, std
 
-def statistics_of(result: dict, args) -> tuple:
-    """Return mean and std of the normalisation: of the file, else of the data set that is named."""
-    known = DATASETS.get(args.dataset or result['args'].get('dataset'))
-    if 'mean' in result and 'std' in result:
-        return result['mean'], result['std']
-    if known:
-        return known.mean, known.std
-    if args.dataset:
-        data = load_dataset(args.dataset, args.data_path, args.im_size)
-        return data.mean.flatten().tolist(), data.std.flatten().tolist()
-    raise UserError(
-        f'{args.synset} does not say how it was normalised; pass the --dataset that it is of'
-    )
+    images, how = as_pixels(result, exp, statistics)
+    return images * 255, how
 
 
 def names_of(result: dict, labels: torch.Tensor, args) -> list[str]:

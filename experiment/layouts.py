@@ -185,6 +185,24 @@ def scale_of(images: torch.Tensor, result: dict) -> float | None:
     return 1 if learned else None
 
 
+def as_pixels(result: dict, exp: int, statistics) -> tuple[torch.Tensor, str]:
+    """Return images (N, C, H, W) of set exp, 0 black and 1 white, and how the file has them.
+
+    Learned images may leave [0, 1]. statistics(): mean and std of the normalisation; asked if the
+    images are neither pixels nor whitened, and the file does not tell.
+    """
+    images = result['data'][exp][0]
+    if 'viewable' in result:
+        return result['viewable'][exp], 'whitened'
+    white = scale_of(images, result)
+    if white:
+        return images.float() / white, f'pixels 0 … {white}'
+    told = {'mean', 'std'} <= result.keys()
+    parts = (result['mean'], result['std']) if told else statistics()
+    mean, std = (torch.tensor(part).view(1, -1, 1, 1) for part in parts)
+    return images.float() * std + mean, 'normalised'
+
+
 def labels_beside(path: Path) -> Path:
     """Return the file of the labels of images that are alone in a file."""
     if 'images' in path.name:

@@ -12,7 +12,7 @@ import torch
 
 from dataset.pictures import tile
 from dataset.readers import DATASETS, Source, source_of
-from experiment.layouts import hard, scale_of
+from experiment.layouts import as_pixels, hard
 from experiment.parser import Parser
 from experiment.result import label_of, load_result
 from experiment.values import place, positive
@@ -40,25 +40,20 @@ def viewable(path: Path, result: dict, dataset: str | None) -> torch.Tensor:
             f'{path}: images {tuple(images.shape[1:])} cannot be shown: they are neither grey nor '
             'colour, or beyond the numbers of float32'
         )
-    source, white = known_source(result['args'], dataset), scale_of(images, result)
-    if 'viewable' in result:  # whitened images
-        return result['viewable'][0].clamp(0, 1)
-    if white:
-        return images / white
-    if 'mean' in result and 'std' in result:
-        mean, std = result['mean'], result['std']
-    elif source and len(source.mean) == channels:
-        mean, std = source.mean, source.std
-    else:
+
+    def statistics():
+        source = known_source(result['args'], dataset)
+        if source and len(source.mean) == channels:
+            return source.mean, source.std
         low, high = float(images.min()), float(images.max())
         span = high - low or 1.0
-        mean, std = [-low / span], [1 / span]
         print(
             f'{printable(path)} tells neither mean and std nor a known data set: drawn from its '
             f'least value {low:.3g} (black) to its greatest {high:.3g} (white); pass --dataset'
         )
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
-    return (images * std + mean).clamp(0, 1)
+        return [-low / span], [1 / span]
+
+    return as_pixels(result, 0, statistics)[0].clamp(0, 1)
 
 
 def panel(
