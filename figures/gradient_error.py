@@ -75,14 +75,14 @@ def samplers_of_files(data: Data, paths: list[Path]) -> dict[str, ClusterSampler
     """Return {label of a cluster file: its draw of one cluster}; raise UserError if two agree."""
     found = {}
     for path in paths:
-        clusters, name = read_clusters(path, data), label_of(path)
+        clusters, name = read_clusters(path, data), cluster_label(path)
         if name in found:
             raise UserError(f'--clusters {path}: a second file of {name}; leave one of them out')
         found[name] = ClusterSampler(data, clusters, 'cluster')
     return found
 
 
-def label_of(path: Path) -> str:
+def cluster_label(path: Path) -> str:
     """Return features, number and kind of a file's clusters; its name if it does not say them."""
     facts = facts_of(path)
     if not facts:  # a file of the original
