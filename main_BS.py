@@ -3,8 +3,8 @@
     python main_BS.py --layer_idx 3 --num_cluster 20 --ipc 10             # published: 42.8 ± 0.6 %
     python main_BS.py --method DSA --dataset Digits --model ConvNetD1 --num_cluster 5
 
-This is main.py with another sampler. Clusters of CIFAR-10 (k 20, layer 3) come with the project;
-others that are missing are made first (main_cluster.py).
+This is main.py with another sampler. The study's clusters of CIFAR-10 come with the project; others
+that are missing are made first (main_cluster.py).
 The same command continues a run that was stopped; a finished run prints its result.
 """
 

@@ -1,6 +1,7 @@
 """The clusters that come with the project, so that batch sampling begins at once.
 
-They are of CIFAR-10, k 20, layer 3 (docs/methods/batch_sampling.md).
+They are the study's eight files of CIFAR-10: k 5 to 25 at layer 3, and layers 0 to 2 with k 20
+(docs/methods/batch_sampling.md).
 
     python main_BS.py --dataset CIFAR10 --layer_idx 3 --num_cluster 20
 """

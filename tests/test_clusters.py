@@ -16,6 +16,7 @@ from features import extractor as extractor_module
 from features import named
 from features.clusters import (
     cluster_path,
+    load_clusters,
     make_clusters,
     read_clusters,
 )
@@ -237,8 +238,30 @@ def test_a_network_for_clusters_is_trained_by_its_settings(digits, tmp_path):
     assert len(list(tmp_path.glob('MLP_digits_*.pt'))) == 2
 
 
-def test_the_clusters_that_come_with_the_project_are_those_of_cifar10(cifar_path):
-    folder = Path(__file__).parents[1] / 'docs' / 'clusters'
+GIVEN = [(3, 5), (3, 10), (3, 15), (3, 20), (3, 25), (0, 20), (1, 20), (2, 20)]  # of the study
+GIVEN_FOLDER = Path(__file__).parents[1] / 'docs' / 'clusters'
+
+
+@pytest.mark.parametrize(('layer', 'k'), GIVEN)
+def test_the_clusters_that_come_with_the_project_are_whole(layer, k):
+    path = GIVEN_FOLDER / f'class_idx_cifar10_k{k}_{layer}_True.pt'
+    clusters, facts = load_clusters(path)
+    assert (facts['layer'], facts['k'], facts['norm']) == (layer, k, True)
+    assert facts['extractor']['accuracy'] > 0.85 and facts['extractor']['data'] is None
+    classes = [list(of_class.values()) for of_class in clusters.values()]
+    assert [sum(map(len, parts)) for parts in classes] == [5000] * 10
+    assert sorted(i for parts in classes for part in parts for i in part) == list(range(50_000))
+    sizes = [len(part) for parts in classes for part in parts]
+    fewest, most = size_bounds(5000, k)
+    assert len(sizes) == 10 * k and fewest <= min(sizes) <= max(sizes) <= most
+
+
+@pytest.mark.parametrize(('layer', 'k'), GIVEN)
+def test_the_clusters_that_come_with_the_project_are_those_of_cifar10(layer, k, cifar_path):
     data = load_dataset('CIFAR10', cifar_path)
-    clusters = read_clusters(cluster_path(folder, data, 20, 3, True), data)
-    assert {len(of_class) for of_class in clusters.values()} == {20}
+    clusters = read_clusters(cluster_path(GIVEN_FOLDER, data, k, layer, True), data)
+    assert {len(of_class) for of_class in clusters.values()} == {k}
+
+
+def test_no_other_clusters_come_with_the_project():
+    assert len(list(GIVEN_FOLDER.iterdir())) == len(GIVEN)
