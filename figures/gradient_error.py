@@ -199,7 +199,7 @@ def main(argv=None):
     check_network(args.model, data, 1, 'gradients')
     rows = measure(data, args)
     write_rows(rows, numbers)
-    what = 'one cluster' if args.clusters else f'clusters by {args.feature_net}'
+    what = 'batches of one cluster' if args.clusters else f'clusters by {args.feature_net}'
     draw_errors(rows, f'{data.name}, {args.model}, {what}', out)
 
 
