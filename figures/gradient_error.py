@@ -191,8 +191,9 @@ def main(argv=None):
                         help='compare the clusters of these files')  # fmt: skip
     parser.add_argument('--out', type=place, required=True, help='the picture; a .csv is beside it')
     args = parse(parser, argv, feature_net='PCA')
-    if args.clusters and 'feature_net' in parser.typed(argv):
-        raise UserError('--feature_net does nothing with --clusters: leave one of them out')
+    # They say by which features, and where, clusters are made.
+    for name in {'feature_net', 'cluster_path'} & parser.typed(argv) if args.clusters else ():
+        raise UserError(f'--{name} does nothing with --clusters: leave one of them out')
     out, numbers = check_out(args.out)
     data = load_data(args)
     # Passes are cut into chunks, and the last may hold one image.

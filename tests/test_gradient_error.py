@@ -75,7 +75,8 @@ def test_given_files_that_cannot_be_compared(two_files, tmp_path, capsys):
     line = ['--dataset', 'Digits', '--model', 'MLP', '--out', str(tmp_path / 'x.png')]
     twice = [*line, '--clusters', *map(str, [two_files[0], *two_files])]
     assert 'a second file of layer 3, k 2, plain' in error_of(gradient_error, twice, capsys)
-    other = [*line, '--clusters', str(two_files[0]), '--feature_net', 'PCA']
-    assert '--feature_net does nothing with --clusters' in error_of(gradient_error, other, capsys)
+    for flag in ('--feature_net', '--cluster_path'):
+        other = [*line, '--clusters', str(two_files[0]), flag, 'PCA']
+        assert f'{flag} does nothing with --clusters' in error_of(gradient_error, other, capsys)
     missing = [*line, '--clusters', str(tmp_path / 'none.pt')]
     assert 'none.pt' in error_of(gradient_error, missing, capsys)
