@@ -44,7 +44,8 @@ def values_of(result: dict, exp: int, args) -> tuple[torch.Tensor, str]:
     """
 
     def statistics():
-        known = DATASETS.get(args.dataset or result['args'].get('dataset'))
+        name = args.dataset or result['args'].get('dataset')
+        known = DATASETS.get(name)
         if known:
             mean, std = known.mean, known.std
         elif args.dataset:
@@ -56,7 +57,7 @@ def values_of(result: dict, exp: int, args) -> tuple[torch.Tensor, str]:
             )
         channels = result['data'][exp][0].shape[1]
         if len(mean) != channels:
-            raise UserError(f'{args.synset} has {channels} channels, {args.dataset} has not')
+            raise UserError(f'{args.synset} has {channels} channels, {name} has not')
         return mean, std
 
     images, how = as_pixels(result, exp, statistics)
