@@ -16,6 +16,7 @@ SMALL = 'Draws of 16 images (DC, all classes at once, 60 iterations, clusters by
 TEN = 'Ten images per class in minutes (protocol dc)'
 SEEDS = 'Batch sampling over seeds (200 iterations)'
 TEN_SEEDS = 'Batch sampling over seeds (100 iterations)'
+FAST_SEEDS = 'Batch sampling over seeds (--recipe fast)'
 TILED = 'IDC on 2 x 2 tiles (protocol idc, 10 steps a network)'
 DC, DSA = {'method': 'DC', 'protocol': 'dc'}, {'method': 'DSA', 'protocol': 'dsa'}
 CLUSTERS = {'num_cluster': 20, 'layer_idx': 3, 'draw': 'cluster', 'norm': True}
@@ -41,6 +42,8 @@ IDM_FAST = {'method': 'IDM', 'protocol': 'dc', 'Iteration': 500, 'factor': 1}
 IDM_FAST |= {
     'other': 'batch_real=32 ce_weight=0.3 init=representative n_data=64 net_every=100 num_nets=4'
 }
+DC_FAST = {'Iteration': 40}
+DC_FAST |= {'other': 'batch_real=32 init=representative inner_loop=3 level=inter momentum_net=0.9'}
 # Networks that are left after one step.
 UNTRAINED = {'method': 'CAFE', 'protocol': 'dc', 'factor': 2}
 ONE_STEP = 'batch_real=32 init={} inner_loop=0 lr_img={} outer_loop=1'
@@ -98,12 +101,14 @@ TABLES = {
         'CAFE, 1000 networks x 1 step (--recipe tiles)': CAFE | {'Iteration': 1000},
     },
     TEN: {
+        'DC (--recipe fast)': DC | DC_FAST,
         'IDM (--recipe fast)': IDM_FAST,
         'DM on 2 x 2 tiles (--recipe tiles)': DM_TILES,
         'CAFE on 2 x 2 tiles (--recipe tiles)': CAFE_TEN,
     },
     SEEDS: {label: cell | {'Iteration': 200} for label, cell in STUDIED.items()},
     TEN_SEEDS: {label: cell | {'Iteration': 100} for label, cell in STUDIED.items()},
+    FAST_SEEDS: {label: cell | DC_FAST for label, cell in STUDIED.items()},
     TILED: {f'{number} networks': IDC | {'Iteration': number} for number in (10, 40)},
     SMALL: {
         'uniform': TOGETHER | {'Iteration': 60},
@@ -121,7 +126,7 @@ TABLES = {
 
 def ipcs_of(title: str) -> tuple[int, ...]:
     """Return the columns of a table."""
-    if title in (TEN, TEN_SEEDS):
+    if title in (TEN, TEN_SEEDS, FAST_SEEDS):
         return IPCS[1:2]
     return IPCS[:1] if title in (LEVELS, TIME, SEEDS, TILED, SMALL) else IPCS
 
@@ -138,11 +143,11 @@ def comparisons() -> dict[str, tuple[dict, dict]]:
         for label, cell in cells.items():
             if title != SMALL and is_clustered(cell) and cell not in [b for b, _ in found.values()]:
                 text = label if label in TABLES[METHODS_TABLE] else f'BS ({label})'
-                base, length = TABLES[METHODS_TABLE][cell['method']], {}
                 if 'Iteration' in cell:
-                    length = {'Iteration': cell['Iteration']}
                     text += f', {cell["Iteration"]} iterations'
-                found[f'{text} - {cell["method"]}'] = cell, base | length
+                alike = {name: cell[name] for name in ('Iteration', 'other') if name in cell}
+                base = TABLES[METHODS_TABLE][cell['method']] | alike
+                found[f'{text} - {cell["method"]}'] = cell, base
     return found
 
 

@@ -37,6 +37,7 @@ FIRST = (
     Line('IDC, `--recipe fast`', TIME, 'IDC, 7 networks x 10 steps (--recipe fast)'),
     Line('CAFE, `--recipe tiles`', TIME, 'CAFE, 1000 networks x 1 step (--recipe tiles)'),
     Line('random images', METHODS_TABLE, 'random real images', 10),
+    Line('DC, `--recipe fast`', TEN, 'DC (--recipe fast)', 10),
     Line('IDM, `--recipe fast`', TEN, 'IDM (--recipe fast)', 10),
     Line('DM, `--recipe tiles`', TEN, 'DM on 2 x 2 tiles (--recipe tiles)', 10),
     Line('CAFE, `--recipe tiles`', TEN, 'CAFE on 2 x 2 tiles (--recipe tiles)', 10),

@@ -351,20 +351,21 @@ def test_a_run_with_other_settings_is_no_cell_of_table_1():
 
 
 def test_every_cell_of_batch_sampling_is_compared_once():
-    cells = comparisons()
+    cells, alike = comparisons(), ('Iteration', 'other')
     assert [label for label in cells if 'layer 3' in label or 'k 20' in label] == [
         'BS (k 20, layer 3) - DC',
         'BS stratified (k 20, layer 3) - DC',
         'BS on DSA (k 20, layer 3) - DSA',
         *(
             f'{name} (k 20, layer 3), {number} iterations - DC'
-            for number in (200, 100)
+            for number in (200, 100, 40)
             for name in ('BS', 'BS stratified')
         ),
     ]
-    assert cells['BS (k 5) - DC'][0]['num_cluster'] == 5 and len(cells) == 3 + 4 + 4 + 3
+    assert cells['BS (k 5) - DC'][0]['num_cluster'] == 5 and len(cells) == 3 + 4 + 6 + 3
     assert all(base['method'] == label.rsplit(' ', 1)[1] for label, (_, base) in cells.items())
-    assert all(base.get('Iteration') == cell.get('Iteration') for cell, base in cells.values())
+    for cell, base in cells.values():
+        assert [base.get(name) for name in alike] == [cell.get(name) for name in alike]
     assert set(PLAIN) == {'factor', 'draw', 'layer_idx', 'num_cluster', 'norm', 'mix', 'other'}
 
 
