@@ -97,7 +97,10 @@ def _planar(images: torch.Tensor) -> torch.Tensor:
     if images.ndim == 3:
         return images[:, None]
     planar = images.shape[1] in (1, 3) and images.shape[3] not in (1, 3)
-    return images if planar else images.permute(0, 3, 1, 2).contiguous()
+    # A copy: contiguous() keeps the strides of one channel, and passes of other strides round
+    # differently.
+    whole = {'memory_format': torch.contiguous_format}
+    return images if planar else images.permute(0, 3, 1, 2).clone(**whole)
 
 
 def _pairs_of(data) -> list:

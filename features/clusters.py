@@ -22,25 +22,28 @@ from features.extractor import check_own, ensure_extractor, extractor_path, laye
 from features.kmeans import check_packages, cluster_classes
 from processes import ranks
 from storage.files import file_hash, load_tensors, making, save_tensors
-from storage.kinds import check, count, fault, number, word
+from storage.kinds import check, count, fault, number, switch, word
 from utils import UserError, plural
 
 Clusters = dict[int, dict[int, list[int]]]
 FORMAT = 1
 CLUSTERS = {int: {int: [count]}}
 FACTS = {
+    'k': count,
+    'layer': lambda value: count(value) or word(value),  # or the features, such as PCA
+    'norm': switch,
     'size_min': count,
     'size_max': count,
     'silhouette': [lambda value: value is None or number(value)],
     'seconds': number,
-    'extractor': {'hash?': word, 'data?': word},
+    'extractor': {'hash?': word, 'data?': word, 'epochs?': count},
 }
 KIND = {
     'format': lambda value: count(value) and value == FORMAT,
     'clusters': CLUSTERS,
     'facts': FACTS,
 }
-REMEDY = 'name another --cluster_path, where it is made again, or restore the file from a copy'
+REMEDY = 'restore the file from a copy, or have it made again in another --cluster_path'
 
 
 def cluster_path(folder: str | Path, data: Data, k: int, layer: int | str, balanced: bool) -> Path:
@@ -157,9 +160,8 @@ def read_clusters(
 
     # Every image of every class once: else a batch would silently miss some.
     if sorted(clusters) != list(range(data.num_classes)):
-        raise UserError(
-            f'{path} has {len(clusters)} classes, {data.name} has {data.num_classes}; {REMEDY}'
-        )
+        found = f'{plural(len(clusters), "class")}, numbered from {min(clusters, default=0)}'
+        raise UserError(f'{path} has {found}; {data.name} has {data.num_classes}, from 0; {REMEDY}')
     for c, members in enumerate(data.indices_class):
         if sorted(i for part in clusters[c].values() for i in part) != members.tolist():
             raise UserError(
@@ -216,6 +218,8 @@ def ensure_clusters(
     ]
     missing = ranks.from_first([part for part in wanted if not part[2].exists()])
     weights = extractor_path(folder, data, extractor)
+    if extractor and not weights.exists():
+        raise UserError(f'--extractor {weights}: no such extractor')
     digest = file_hash(weights) if weights.exists() else None
     for part in wanted:
         if part not in missing:

@@ -30,7 +30,7 @@ def given_clusters(
     """
     kind = data, num_cluster, layer_idx, norm
     own, path = path_of(cluster_path, *kind), path_of(GIVEN, *kind)
-    usual = str(cluster_path) == FLAGS['cluster_path'].default and not own.exists()
+    usual = Path(cluster_path) == Path(FLAGS['cluster_path'].default) and not own.exists()
     original = data.shape == SHAPE and not data.whitening
     if extractor or extractor_epochs or not usual or not original or not path.exists():
         return None

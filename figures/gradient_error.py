@@ -45,9 +45,14 @@ COLUMNS = ('network', 'draw', 'batch', 'error', 'cosine', 'std', 'draws')
 def samplers(data: Data, args: Arguments) -> dict[str, dict]:
     """Return {name of a draw: {batch size: sampler}}; clusters that are missing are made.
 
-    With args.clusters: uniform batches, and those of one cluster of each file.
+    With args.clusters: uniform batches, and those of one cluster of each file. Raises UserError if
+    a class has too few images.
     """
-    smallest = min(map(len, data.indices_class))
+    counts = [len(members) for members in data.indices_class]
+    smallest = min(counts)
+    if smallest < IPC:
+        name = data.class_names[counts.index(smallest)]
+        raise UserError(f'the figure needs {IPC} images of every class; {name!r} has {smallest}')
     sizes = [size for size in SIZES if size < smallest]  # a whole class has no error
     uniform = {'uniform': dict.fromkeys(sizes, UniformSampler(data))}
     if args.clusters:
@@ -76,8 +81,11 @@ def samplers_of_files(data: Data, paths: list[Path]) -> dict[str, ClusterSampler
     found = {}
     for path in paths:
         clusters, name = read_clusters(path, data), cluster_label(path)
-        if name in found:
-            raise UserError(f'--clusters {path}: a second file of {name}; leave one of them out')
+        if name in {'uniform', *found}:
+            raise UserError(
+                f'--clusters {path}: there is another {name} in the figure; leave one of them out, '
+                'or rename the file'
+            )
         found[name] = ClusterSampler(data, clusters, 'cluster')
     return found
 
@@ -155,7 +163,7 @@ def draw_errors(rows: list[tuple], title: str, out: Path) -> None:
     for axis, state in zip(axes, STATES, strict=True):
         for name in names:
             points = [(row[2], row[3]) for row in rows if row[:2] == (state, name)]
-            axis.plot(*zip(*points, strict=True), 'o-', ms=4, color=colors[name], label=name)
+            axis.plot(*zip(*points, strict=True), 'o-', ms=4, color=colors[name], label=plain(name))
         axis.set(xscale='log', yscale='log', xlabel='batch size', title=f'network {state}')
         axis.set_xticks(SIZES, map(str, SIZES), minor=False)
         axis.minorticks_off()
@@ -176,6 +184,8 @@ def check_out(out: Path) -> tuple[Path, Path]:
     """Return the picture and the file of its numbers; raise UserError if one cannot be written."""
     picture, numbers = check_picture(out), out.with_suffix('.csv')
     check_writable(numbers, '--out')
+    if numbers.exists() and not numbers.read_bytes().startswith(csv_of([COLUMNS])):
+        raise UserError(f'--out {out}: {numbers} holds something else; name another picture')
     if not out.parent.is_dir():
         raise UserError(f'--out {out}: no such folder to write a file in')
     return picture, numbers

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import error_of
 from matplotlib import pyplot as plt
 
 import main as main_script
@@ -164,6 +165,12 @@ def test_clusters_of_another_extractor_are_named(script, clustered, few_digits, 
     assert 'was made with another extractor' in capsys.readouterr().err
 
 
+def test_an_extractor_that_is_missing_is_named_beside_its_clusters(few_digits, clustered, capsys):
+    line = ['--dataset', few_digits, *CLUSTERS[:4], '--cluster_path', clustered]
+    line += ['--extractor', 'nowhere.pt']
+    assert 'nowhere.pt: no such extractor' in error_of(main_cluster, line, capsys)
+
+
 @pytest.fixture
 def given(clustered, few_digits, tmp_path, monkeypatch):
     """Words of a short run for which the clusters of few digits come with the project."""
@@ -188,7 +195,8 @@ def test_clusters_of_the_project_are_for_its_images_alone(
     flags = {'cluster_path': 'clustering', 'layer_idx': 3, 'num_cluster': 3, 'norm': True}
     flags |= {'extractor': None, 'extractor_epochs': None}
     data, folder = load_dataset(str(few_digits)), tmp_path / 'clustering'
-    assert given_clusters(data, **flags) == clustered / FILE
+    for usual in ('clustering', './clustering', 'clustering/'):
+        assert given_clusters(data, **flags | {'cluster_path': usual}) == clustered / FILE
     # What the user names himself.
     for own in ({'cluster_path': 'misspelt'}, {'extractor': 'own.pt'}, {'extractor_epochs': 1}):
         assert given_clusters(data, **flags | own) is None

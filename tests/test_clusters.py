@@ -182,7 +182,8 @@ def test_foreign_files_are_named(uneven, digits, tmp_path):
     path = tmp_path / 'clusters.pt'
     make_clusters(data, features, path, k=2, layer=0, balanced=True, facts={})
     for change, message in (
-        (lambda stored: stored | {3: {0: [1]}}, 'has 4 classes'),
+        (lambda stored: stored | {3: {0: [1]}}, 'has 4 classes, numbered from 0; .* has 3, from 0'),
+        (lambda stored: {c + 1: stored[c] for c in stored}, 'has 3 classes, numbered from 1'),
         (lambda stored: stored | {0: {0: [1]}}, 'not a partition of class 0'),
         (lambda stored: [1], 'is no cluster file of this project'),
         (lambda stored: stored | {0: {0: [1.5]}}, 'is no cluster file of this project'),
@@ -209,6 +210,21 @@ def test_a_renamed_file_is_named(uneven, tmp_path):
     torch.save(torch.load(path, weights_only=True)['clusters'], path)  # of the original: no facts
     with pytest.raises(UserError, match='clusters of k 2, not 7'):
         read_clusters(path, data, wanted=good | {'k': 7})
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'layer': None}, {'layer': torch.ones(2)}, {'norm': torch.tensor([True, False])},
+     {'k': torch.ones(2)}, {'extractor': {'epochs': torch.ones(2)}}],
+)  # fmt: skip
+def test_facts_of_another_kind_are_named(change, uneven, tmp_path):
+    data, features = uneven
+    path = tmp_path / 'clusters.pt'
+    make_clusters(data, features, path, k=2, layer=3, balanced=True, facts={})
+    stored = torch.load(path, weights_only=True)
+    torch.save(stored | {'facts': stored['facts'] | change}, path)
+    with pytest.raises(UserError, match='clusters.pt is no cluster file of this project'):
+        read_clusters(path, data)
 
 
 def test_principal_components_equal_numpy(digits):

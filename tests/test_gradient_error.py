@@ -74,9 +74,37 @@ def test_batches_of_one_cluster_of_given_files(two_files, tmp_path, capsys):
 def test_given_files_that_cannot_be_compared(two_files, tmp_path, capsys):
     line = ['--dataset', 'Digits', '--model', 'MLP', '--out', str(tmp_path / 'x.png')]
     twice = [*line, '--clusters', *map(str, [two_files[0], *two_files])]
-    assert 'a second file of layer 3, k 2, plain' in error_of(gradient_error, twice, capsys)
+    assert 'there is another layer 3, k 2, plain' in error_of(gradient_error, twice, capsys)
     for flag in ('--feature_net', '--cluster_path'):
         other = [*line, '--clusters', str(two_files[0]), flag, 'PCA']
         assert f'{flag} does nothing with --clusters' in error_of(gradient_error, other, capsys)
+    plain = torch.load(two_files[0], weights_only=True)['clusters']
+    torch.save(plain, tmp_path / 'uniform.pt')
+    named = [*line, '--clusters', str(tmp_path / 'uniform.pt')]
+    assert 'there is another uniform in the figure' in error_of(gradient_error, named, capsys)
     missing = [*line, '--clusters', str(tmp_path / 'none.pt')]
     assert 'none.pt' in error_of(gradient_error, missing, capsys)
+
+
+def test_numbers_of_something_else_are_not_replaced(tmp_path, capsys):
+    (tmp_path / 'summary.csv').write_text('run,mean\n')
+    line = ['--dataset', 'Digits', '--model', 'MLP', '--out', tmp_path / 'summary.png']
+    assert 'summary.csv holds something else' in error_of(gradient_error, line, capsys)
+    assert (tmp_path / 'summary.csv').read_text() == 'run,mean\n'
+
+
+def test_a_class_of_few_images_is_named(digits, tmp_path, capsys):
+    labels = digits.labels_train.numpy()
+    rare = np.flatnonzero(labels == 7)[9:]  # nine are left
+    pixels = digits.pixels_train.permute(0, 2, 3, 1).numpy()
+    arrays = {'x_train': np.delete(pixels, rare, 0), 'y_train': np.delete(labels, rare)}
+    arrays |= {'x_test': pixels[:20], 'y_test': labels[:20]}
+    np.savez(tmp_path / 'few.npz', **arrays)
+    line = ['--dataset', tmp_path / 'few.npz', '--model', 'MLP', '--out', tmp_path / 'x.png']
+    assert "needs 10 images of every class; '7' has 9" in error_of(gradient_error, line, capsys)
+
+
+def test_a_label_is_drawn_whatever_a_file_is_called(tmp_path):
+    rows = [(state, 'a$\\frac$\udcff', 8, 0.1, 0.9, 0.0, 4) for state in gradient_error.STATES]
+    gradient_error.draw_errors(rows, 'title', tmp_path / 'x.png')
+    assert (tmp_path / 'x.png').stat().st_size > 1000
