@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dataset.names import MOST, name_of, shortened
-from experiment.flags import EVERY_RUN, FLAGS, REPLACES, flags_of_kinds
+from experiment.flags import AGREEING, EVERY_RUN, FLAGS, POINTLESS, REPLACES, flags_of_kinds
 from experiment.parser import Parser, default_text
 from experiment.shelf import (
     FOLLOWING,
@@ -30,16 +30,6 @@ from utils import UserError
 
 # A run's name begins with these; its precision depends on the machine, so it is always named.
 NAMED = 'method', 'dataset', 'model', 'ipc', 'seed', 'precision'
-
-# (flag, another flag, its value that makes it useless): one outer loop trains no network.
-POINTLESS = (
-    ('schedule', 'outer_loop', 1),
-    ('momentum_net', 'outer_loop', 1),
-    ('n_data', 'outer_loop', 1),
-    ('inner_loop', 'outer_loop', 1),
-    ('inner_loop', 'schedule', 'adaptive'),
-)
-AGREEING = {('inner_loop', 'outer_loop'): (0, 1)}  # the presets of ipc 1 have 1 and 1
 
 
 class Arguments(argparse.Namespace):
@@ -108,9 +98,14 @@ def parse_condensing(doc: str, argv: list[str], shelf: Shelf, draw: str) -> Argu
     plain_draw = own.get('draw', 'uniform') if drawn in UNCLUSTERED else 'cluster'
     defaults = own | {'draw': plain_draw}
     names = taken_flags(shelf, method, drawn)
-    filled = recipe_settings(typed, shelf, method) | typed | automatic(typed, shelf, method)
-    values = derived(names, filled | {'method': method, 'draw': drawn}, defaults)
-    _refuse_pointless(typed, values)
+    own_words = typed | automatic(typed, shelf, method) | {'method': method, 'draw': drawn}
+    recipe = recipe_settings(typed, shelf, method)
+    values = derived(names, recipe | own_words, defaults)
+    for name, other in pointless(typed, values).items():
+        raise UserError(f'--{name} {typed[name]} does nothing with --{other} {values[other]}')
+    # Nor is a run named by what its recipe says in vain.
+    recipe = {name: recipe[name] for name in recipe.keys() - pointless(recipe, values).keys()}
+    values = derived(names, recipe | own_words, defaults)
     if values['protocol'] == 'idc' and 'batch_train' in typed.keys() - own_flags(cls):
         raise UserError(
             f'--batch_train {typed["batch_train"]} does nothing with --protocol idc, which has '
@@ -206,13 +201,15 @@ def derived(names: set[str], typed: dict, defaults: dict) -> dict:
     return values
 
 
-def _refuse_pointless(typed: dict, values: dict) -> None:
-    """Raise UserError for a typed value, not the default, that another flag makes useless."""
-    for name, other, value in POINTLESS:
-        chosen = typed.get(name, FLAGS[name].default) != FLAGS[name].default
-        agrees = values.get(name) in AGREEING.get((name, other), ())
-        if chosen and not agrees and values.get(other) == value:
-            raise UserError(f'--{name} {typed[name]} does nothing with --{other} {value}')
+def pointless(given: dict, values: dict) -> dict[str, str]:
+    """Return {flag: another flag that makes it useless} of given values that are not defaults."""
+    return {
+        name: other
+        for name, other, value in POINTLESS
+        if given.get(name, FLAGS[name].default) != FLAGS[name].default
+        and values.get(name) not in AGREEING.get((name, other), ())
+        and values.get(other) == value
+    }
 
 
 def is_replaced(name: str, values: dict) -> bool:

@@ -189,6 +189,15 @@ REPLACES = {
     'feature_net': ('layer_idx', 'extractor', 'extractor_epochs'),
     'extractor': ('extractor_epochs',),
 }
+# (flag, another flag, its value that makes it useless): one outer loop trains no network.
+POINTLESS = (
+    ('schedule', 'outer_loop', 1),
+    ('momentum_net', 'outer_loop', 1),
+    ('n_data', 'outer_loop', 1),
+    ('inner_loop', 'outer_loop', 1),
+    ('inner_loop', 'schedule', 'adaptive'),
+)
+AGREEING = {('inner_loop', 'outer_loop'): (0, 1)}  # the presets of ipc 1 have 1 and 1
 # What scripts take besides the flags of methods and samplers.
 DATA = 'dataset', 'data_path', 'im_size', 'resize', 'zca'
 COMPUTE = 'seed', 'device', 'data_device', 'precision'

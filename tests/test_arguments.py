@@ -257,6 +257,22 @@ def test_a_recipe_fills_in_what_is_not_typed():
     assert arguments('--recipe dcc').run_name == typed.run_name
 
 
+@pytest.mark.parametrize(
+    ('recipe', 'typed'),
+    [
+        ('fast', '--outer_loop 1 --Iteration 40 --init representative --level inter'),
+        ('fast', '--schedule adaptive --momentum_net 0.9 --Iteration 40 --level inter'
+                 ' --init representative'),
+        ('mda', '--outer_loop 1 --level both --dis_metric angle_magnitude'),
+    ],
+)  # fmt: skip
+def test_what_a_recipe_says_in_vain_is_no_part_of_the_run(recipe, typed):
+    typed += ' --batch_real 32' if recipe == 'fast' else ''
+    args = arguments(f'--ipc 10 --recipe {recipe} {typed}')
+    assert args.run_name == arguments(f'--ipc 10 {typed}').run_name
+    assert args.inner_loop == 50
+
+
 def test_the_protocol_that_fits_anyway_makes_no_other_run():
     assert arguments('--protocol dc').run_name == arguments().run_name
     assert arguments('--method DM --protocol dsa').run_name == arguments('--method DM').run_name

@@ -14,8 +14,8 @@ import main_cluster
 import main_eval
 import main_report
 from engine.device import set_up_device
-from experiment.arguments import POINTLESS, condensing_parser, parse_condensing
-from experiment.flags import FLAGS, REPLACES
+from experiment.arguments import condensing_parser, parse_condensing
+from experiment.flags import FLAGS, POINTLESS, REPLACES
 from experiment.parser import Parser
 from experiment.shelf import UNCLUSTERED, keywords_of, own_flags, spelled
 from experiment.values import amount, loops, natural, pixels, positive, rate, several, share, word
