@@ -143,7 +143,9 @@ def comparisons() -> dict[str, tuple[dict, dict]]:
         for label, cell in cells.items():
             if title != SMALL and is_clustered(cell) and cell not in [b for b, _ in found.values()]:
                 text = label if label in TABLES[METHODS_TABLE] else f'BS ({label})'
-                if 'Iteration' in cell:
+                if title == FAST_SEEDS:
+                    text += ', --recipe fast'
+                elif 'Iteration' in cell:
                     text += f', {cell["Iteration"]} iterations'
                 alike = {name: cell[name] for name in ('Iteration', 'other') if name in cell}
                 base = TABLES[METHODS_TABLE][cell['method']] | alike

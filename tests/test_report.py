@@ -357,8 +357,8 @@ def test_every_cell_of_batch_sampling_is_compared_once():
         'BS stratified (k 20, layer 3) - DC',
         'BS on DSA (k 20, layer 3) - DSA',
         *(
-            f'{name} (k 20, layer 3), {number} iterations - DC'
-            for number in (200, 100, 40)
+            f'{name} (k 20, layer 3), {length} - DC'
+            for length in ('200 iterations', '100 iterations', '--recipe fast')
             for name in ('BS', 'BS stratified')
         ),
     ]
@@ -381,7 +381,19 @@ CELLS = [
 @pytest.mark.parametrize(('label', 'cell', 'ipc'), CELLS)
 def test_the_command_of_a_cell_fills_it(label, cell, ipc):
     name, *words = shlex.split(command_of(cell, ipc))[1:]
-    args = vars(parse_condensing('', words, SHELF, 'cluster' if 'BS' in name else 'uniform'))
+    fills(words, 'cluster' if 'BS' in name else 'uniform', cell, ipc)
+
+
+@pytest.mark.parametrize(('label', 'cell', 'ipc'), [case for case in CELLS if '--rec' in case[0]])
+def test_a_cell_of_a_recipe_is_that_of_the_recipe(label, cell, ipc):
+    recipe = label.split('--recipe ')[1].rstrip(')')
+    words = ['--method', cell['method'], '--recipe', recipe, '--ipc', str(ipc)]
+    fills([*words, '--protocol', cell['protocol']], 'uniform', cell, ipc)
+
+
+def fills(words, draw, cell, ipc):
+    """Assert that a run of these words belongs into a cell."""
+    args = vars(parse_condensing('', words, SHELF, draw))
     made = settings_of(args) | {'other': other_settings(args), 'protocol': protocol_of(args)}
     made['network'] = args['model']
     wanted = PLAIN | STUDY | cell | {'ipc': ipc}
