@@ -195,6 +195,8 @@ def check_out(out: Path, synset: Path) -> None:
                 raise UserError(f'--out {out} would replace {file}, which is the set itself')
     elif kind in OTHER_FILES or mimetypes.guess_type(out.name) != (None, None):
         raise UserError(f'--out {out}: name a folder, or a file that ends in .npz or .pt')
+    elif synset.is_dir() and out.resolve().is_relative_to(synset.resolve()):
+        raise UserError(f'--out {out} is within {synset}, the set itself; name another folder')
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f'--out {out} is a folder with content; name a new one, or .npz or .pt')
     else:
@@ -212,7 +214,7 @@ def main(argv=None):
         raise UserError(f'--exp {args.exp}: {args.synset} has sets 0 … {len(result["data"]) - 1}')
     if result['data'][0][0].shape[1] not in (1, 3) and args.out.suffix.lower() != '.pt':
         raise UserError(f'{args.synset}: its images are neither grey nor colour; use --out set.pt')
-    if args.dataset and ('mean' in result or 'zca' in result):
+    if args.dataset and ({'mean', 'std'} <= result.keys() or 'zca' in result):
         raise UserError(f'--dataset does nothing: {args.synset} says how it was normalised')
     export(result, args)
 

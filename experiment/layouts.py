@@ -192,11 +192,18 @@ def as_pixels(result: dict, exp: int, statistics) -> tuple[torch.Tensor, str]:
     """Return images (N, C, H, W) of set exp, 0 black and 1 white, and how the file has them.
 
     Learned images may leave [0, 1]. statistics(): mean and std of the normalisation; asked if the
-    images are neither pixels nor whitened, and the file does not tell.
+    images are neither pixels nor whitened, and the file does not tell. Raises UserError for
+    whitened images without their looks.
     """
     images = result['data'][exp][0]
     if 'viewable' in result:
-        return result['viewable'][exp], 'whitened'
+        looks = result['viewable'][exp]
+        return looks.float() / (255 if looks.dtype is torch.uint8 else 1), 'whitened'
+    if 'zca' in result:
+        raise UserError(
+            'the set is whitened, and its file lacks what it looks like (viewable): it cannot be '
+            'shown, but exported as .pt'
+        )
     white = scale_of(images, result)
     if white:
         return images.float() / white, f'pixels 0 … {white}'

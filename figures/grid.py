@@ -23,15 +23,15 @@ SIGNS = 30  # of a class's name that are drawn
 
 
 def known_source(args: dict, dataset: str | None) -> Source | None:
-    """Return the row of the data set that args name, else of dataset, None if neither is known."""
-    return source_of(args.get('dataset') or '') or source_of(dataset or '')
+    """Return the row of dataset, else of the data set that args name, None if neither is known."""
+    return source_of(dataset or '') or source_of(args.get('dataset') or '')
 
 
 def viewable(path: Path, result: dict, dataset: str | None) -> torch.Tensor:
     """Return the images of the first set as pixels in [0, 1].
 
-    A file without mean and std was normalised by those of its data set: the one that it names, or
-    dataset. If neither is known, black and white are its own least and greatest value.
+    A file without mean and std was normalised by those of its data set: dataset, or the one that
+    it names. If neither is known, black and white are its own least and greatest value.
     """
     images = result['data'][0][0].float()
     channels = images.shape[1]

@@ -707,6 +707,7 @@ def test_black_is_drawn_black_whatever_a_file_says(tmp_path, capsys):
         ({'dataset': 'foreign'}, 'Digits', 0),
         ({'dataset': 'foreign'}, None, 1),
         ({}, 'CIFAR10', 1),  # of three channels
+        ({'dataset': 'CIFAR10'}, 'Digits', 0),  # what is typed wins
     ):
         path = save(tmp_path / 'a.pt', data=data, args=args, mean=None, std=None)
         pixels = grid.viewable(path, load_result(path), words)

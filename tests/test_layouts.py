@@ -78,6 +78,15 @@ def test_pictures_and_archives(tmp_path):
         load_result(tmp_path / 'pictures' / '.hidden')
 
 
+def test_grey_images_lie_in_memory_alike_whatever_they_are_read_from(tmp_path):
+    images, labels = torch.rand(6, 1, 8, 8), LABELS
+    torch.save([images, labels], tmp_path / 'set.pt')
+    np.savez(tmp_path / 'set.npz', x_train=images.numpy()[:, 0, :, :, None], y_train=labels.numpy())
+    ours, theirs = (load_result(tmp_path / f'set.{kind}')['data'][0][0] for kind in ('pt', 'npz'))
+    assert torch.equal(ours, theirs)
+    assert ours.stride() == theirs.stride()  # of other strides, a network rounds otherwise
+
+
 @pytest.mark.parametrize(
     'content',
     [[], 5, [5], IMAGES[0], {'data': []}, {'data': [[IMAGES, LABELS], [IMAGES]]},

@@ -18,6 +18,7 @@ from evaluation.sets import assumed_protocol, read_sets, scaled
 from evaluation.sources import grouped
 from experiment.layouts import content_hash, hard, scale_of
 from experiment.result import load_result
+from figures import grid
 from methods.parameterisation import Tiles
 from utils import UserError
 
@@ -289,6 +290,41 @@ def test_classes_are_put_in_the_order_of_the_data(soft, real, digits, tmp_path):
     save(path, {'data': [[images, stored]], 'class_names': names[:2]})
     with pytest.raises(UserError, match='not one name a label'):
         read_sets(path, digits)
+
+
+@pytest.mark.parametrize(
+    'looks', [torch.tensor([0, 85]).byte(), torch.tensor([0.0, 85 / 255]).bfloat16()]
+)
+def test_looks_of_a_whitened_set_of_any_kind_of_number(looks, tmp_path):
+    shown = looks.view(2, 1, 1, 1).expand(2, 1, 8, 8).contiguous()
+    content = {'data': [[torch.randn(2, 1, 8, 8), torch.arange(2)]], 'zca': 0.1}
+    path = save(tmp_path / 'a.pt', content | {'viewable': [shown]})
+    main_export.main(f'--synset {path} --out {tmp_path}/b.npz'.split())
+    images = load_result(tmp_path / 'b.npz')['data'][0][0]
+    assert images.flatten(1).unique().tolist() == [0, 85]
+    assert grid.viewable(path, load_result(path), None)[1].mean() == pytest.approx(1 / 3, abs=1e-3)
+
+
+def test_a_whitened_set_without_its_looks_is_not_shown(tmp_path, capsys):
+    path = save(tmp_path / 'a.pt', {'data': [[torch.randn(2, 1, 8, 8), torch.arange(2)]], 'zca': 1})
+    line = ['--synset', path, '--out', tmp_path / 'b.npz']
+    assert 'lacks what it looks like' in error_of(main_export, line, capsys)
+    assert 'lacks what it looks like' in error_of(grid, [path, '--out', tmp_path / 'b'], capsys)
+
+
+def test_a_mean_alone_does_not_say_how_a_set_was_normalised(tmp_path, capsys):
+    content = {'data': [[torch.randn(2, 1, 8, 8), torch.arange(2)]], 'mean': [0.5]}
+    path = save(tmp_path / 'a.pt', content)
+    line = ['--synset', path, '--out', tmp_path / 'b.npz']
+    assert 'pass the --dataset it is of' in error_of(main_export, line, capsys)
+    main_export.main([*map(str, line), '--dataset', 'Digits'])
+    assert len(load_result(tmp_path / 'b.npz')['data'][0][0]) == 2
+
+
+def test_pictures_are_not_written_into_the_set(tmp_path, capsys):
+    folder = pictures(tmp_path / 'set')
+    line = ['--synset', folder, '--out', folder / 'sub']
+    assert 'sub is within' in error_of(main_export, line, capsys) and not (folder / 'sub').exists()
 
 
 def pictures(folder, names=('0', '1')):
