@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from dataset.readers import DATASETS
+from evaluation.protocol import protocol_of
 from experiment.flags import FLAGS
 from experiment.layouts import content_hash, without_labels
-from experiment.result import REAL, load_result
+from experiment.result import REAL, experiment_of, label_of, load_result
 from networks import NETWORKS
 from utils import UserError, plural
 
@@ -30,28 +33,16 @@ def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], dict[s
 
     The words are flags that a file was made with and that were not typed. What names no data goes
     with the first file; if that names none either, it is said at once which data are assumed. The
-    network is the one of the first file. Evaluations of other files, and copies, are left out.
+    network is the one of the first file. Evaluations of other files, copies, and files whose sets
+    another file of the experiment holds, are left out.
 
     Raises UserError if the assumed data cannot be it, or nothing is left, or no file can be read;
     of several it leaves those that cannot to who reads them next.
     """
-    found, copies, faults = {}, {}, []
-    for synset in without_labels(synsets):
-        args, channels, file = {}, None, None
-        try:
-            if synset not in REAL:
-                file = read_file(synset)
-                args, channels = file.result['args'], file.result['data'][0][0].shape[1]
-                copied = copies.setdefault(file.digest, synset)
-                if copied != synset:
-                    print(f'{synset} is a copy of {copied}: left out')
-                    continue
-        except UserError as error:
-            faults.append(error)
-        if args.get('made_by') is not None:
-            print(f'{synset} is the evaluation of another file: left out')
-        else:
-            found[synset] = args, channels, file
+    found, faults = _read_all(synsets)
+    for part, whole in parts_of_others(found).items():
+        print(f'{part}: its sets are in {whole}, too: left out')
+        del found[part]
     if not found:
         raise UserError('--synset: every file is an evaluation; name the result file of a run')
     lead, model = [], []
@@ -70,6 +61,58 @@ def grouped(synsets: list[str], typed: set[str]) -> dict[tuple[str, ...], dict[s
     for words in filter(None, groups):
         print('as the file was made:', *words)
     return groups
+
+
+def _read_all(synsets: list[str]) -> tuple[dict[str, tuple], list[UserError]]:
+    """Return {set: (arguments, channels, file)} of what is no copy or evaluation, and mistakes."""
+    found, copies, faults = {}, {}, []
+    for synset in without_labels(synsets):
+        args, channels, file = {}, None, None
+        try:
+            if synset not in REAL:
+                file = read_file(synset)
+                args, channels = file.result['args'], file.result['data'][0][0].shape[1]
+                copied = copies.setdefault(file.digest, synset)
+                if copied != synset:
+                    print(f'{synset} is a copy of {copied}: left out')
+                    continue
+        except UserError as error:
+            faults.append(error)
+        if args.get('made_by') is not None:
+            print(f'{synset} is the evaluation of another file: left out')
+        else:
+            found[synset] = args, channels, file
+    return found, faults
+
+
+def parts_of_others(found: dict[str, tuple]) -> dict[str, str]:
+    """Return {file: a file of the same experiment that begins with its sets}, as of longer runs."""
+    parts, kept = {}, []
+    # The largest first, so that a part never stands for the whole.
+    files = [(synset, file.result) for synset, (_, _, file) in found.items() if file]
+    for synset, result in sorted(files, key=lambda pair: -len(pair[1]['data'])):
+        whole = next((name for name, other in kept if begins_with(other, result)), None)
+        if whole is None:
+            kept.append((synset, result))
+        else:
+            parts[synset] = whole
+    return parts
+
+
+def begins_with(whole: dict, part: dict) -> bool:
+    """Tell whether a run of ours holds all sets of another of its experiment, as its first ones."""
+    ours = all('data_hash' in result['args'] for result in (whole, part))
+    says = label_of, experiment_of, protocol_of, _dataset
+    alike = ours and all(told(whole['args']) == told(part['args']) for told in says)
+    return alike and all(
+        torch.equal(one, other)
+        for pairs in zip(whole['data'], part['data'], strict=False)
+        for one, other in zip(*pairs, strict=True)
+    )
+
+
+def _dataset(args):
+    return args.get('dataset')
 
 
 def names_data(args: dict) -> bool:

@@ -15,7 +15,7 @@ import main as main_script
 import main_eval
 import main_export
 from evaluation.sets import assumed_protocol, read_sets, scaled
-from evaluation.sources import grouped
+from evaluation.sources import grouped, parts_of_others, read_file
 from experiment.layouts import content_hash, hard, scale_of
 from experiment.result import load_result
 from figures import grid
@@ -203,9 +203,9 @@ def test_scaled_is_the_inverse_of_viewable(digits):
     assert torch.allclose(digits.viewable(images), pixels, atol=1e-6) and how == 'pixels 0 … 1'
 
 
-def condensed(tmp_path):
+def condensed(tmp_path, numbers='--num_exp 2 --num_eval 1'):
     line = '--dataset Digits --model MLP --ipc 2 --Iteration 2 --outer_loop 1 --inner_loop 1'
-    line += ' --num_exp 2 --num_eval 1 --epoch_eval_train 1 --init real'
+    line += f' {numbers} --epoch_eval_train 1 --init real'
     main_script.main([*line.split(), '--save_path', str(tmp_path / 'run')])
     return next((tmp_path / 'run').glob('*/res_*.pt'))
 
@@ -269,6 +269,30 @@ def test_exports_that_cannot_work(line, message, real, tmp_path, capsys, monkeyp
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and error.count('\n') == 1
     assert any(words in error for words in message.split('|')), error
+
+
+def test_a_set_that_two_runs_hold_is_evaluated_once(tmp_path, capsys):
+    short, both, other = (
+        condensed(tmp_path / name, f'{extra} --num_eval 1')
+        for name, extra in (
+            ('short', '--num_exp 1'), ('both', '--num_exp 2'), ('other', '--num_exp 1 --lr_img 1'),
+        )
+    )  # fmt: skip
+    capsys.readouterr()
+    files = read_all([short, both, other])
+    assert parts_of_others(files) == {str(short): str(both)}
+    assert parts_of_others(read_all([both, short])) == {str(short): str(both)}
+    typed = read_all([short, both])
+    typed[str(short)][0]['protocol'] = 'dsa'  # evaluated otherwise
+    assert not parts_of_others(typed)
+    (flags,) = grouped([str(short), str(both)], set()).values()
+    assert list(flags) == [str(both)]
+    assert f'{short}: its sets are in {both}, too' in capsys.readouterr().out
+
+
+def read_all(paths):
+    files = {str(path): read_file(str(path)) for path in paths}
+    return {path: (file.result['args'], 1, file) for path, file in files.items()}
 
 
 def test_our_own_sets_are_never_taken_for_pixels(digits):
