@@ -201,7 +201,7 @@ def all_runs(rows: list[Row]) -> list[str]:
 
 HEADER = """# Results
 
-`python main_report.py --out docs/results.md` writes this page from `docs/summary.csv`.
+`python main_report.py --out docs/results.md` writes this page.
 Every number is of a run. What was found: [log.md](log.md).
 How sets are evaluated: [protocol.md](protocol.md).
 
