@@ -102,17 +102,20 @@ def parts_of_others(found: dict[str, tuple]) -> dict[str, str]:
 def begins_with(whole: dict, part: dict) -> bool:
     """Tell whether a run of ours holds all sets of another of its experiment, as its first ones."""
     ours = all('data_hash' in result['args'] for result in (whole, part))
-    says = label_of, experiment_of, protocol_of, _dataset
-    alike = ours and all(told(whole['args']) == told(part['args']) for told in says)
-    return alike and all(
-        torch.equal(one, other)
-        for pairs in zip(whole['data'], part['data'], strict=False)
-        for one, other in zip(*pairs, strict=True)
+    return (
+        ours
+        and _identity(whole['args']) == _identity(part['args'])
+        and all(
+            torch.equal(one, other)
+            for pairs in zip(whole['data'], part['data'], strict=False)
+            for one, other in zip(*pairs, strict=True)
+        )
     )
 
 
-def _dataset(args):
-    return args.get('dataset')
+def _identity(args):
+    # What two runs agree in if they are of one experiment, and are evaluated alike.
+    return label_of(args), experiment_of(args), protocol_of(args), args.get('dataset')
 
 
 def names_data(args: dict) -> bool:
