@@ -137,9 +137,18 @@ class Gradients:
             derivative = along(net, params, direction, images, labels, weights)
             return [torch.autograd.grad(derivative, images)[0]]
 
-        # Neither function knows this object, so a recording goes, with its memory, when it does.
-        self.weight_pass, self.image_pass = (
-            replayed(f, compile, device) for f in (weight_pass, image_pass)
+        # The same for the gradient of the weights, too: that of the steps before this one.
+        def both_pass(images, labels, weights, *direction):
+            at = {name: param.detach().requires_grad_() for name, param in params.items()}
+            direction = dict(zip(params, direction, strict=True))
+            images = images.detach().requires_grad_()
+            derivative = along(net, at, direction, images, labels, weights)
+            *of_weights, of_images = torch.autograd.grad(derivative, [*at.values(), images])
+            return [*of_weights, derivative.detach(), of_images]
+
+        # No function knows this object, so a recording goes, with its memory, when it does.
+        self.weight_pass, self.image_pass, self.both_pass = (
+            replayed(f, compile, device) for f in (weight_pass, image_pass, both_pass)
         )
 
     def of_weights(
@@ -162,6 +171,20 @@ class Gradients:
         # Every image has a gradient of its own, so chunks are put together again.
         parts = [self.image_pass(*part, *direction)[0] for part in self._chunks(images, c)]
         return torch.cat(parts)[: len(images)]
+
+    def of_both(
+        self, images: torch.Tensor, c, direction: list[torch.Tensor]
+    ) -> tuple[list, torch.Tensor, torch.Tensor]:
+        """Return ∇θ <g, direction> (one tensor a parameter), <g, direction>, and as of_images.
+
+        g is the gradient of the weights.
+        """
+        total, parts = None, []
+        for part in self._chunks(images, c):
+            *result, of_images = self.both_pass(*part, *direction)
+            total = result if total is None else torch._foreach_add(total, result)
+            parts.append(of_images)
+        return list(total[:-1]), total[-1], torch.cat(parts)[: len(images)]
 
     def _chunks(self, images, c, weights=None):
         """Yield (images, labels, weights); without given weights those of all chunks sum to 1."""

@@ -14,6 +14,7 @@ SHOWS_NETWORK it calls methods.representative.look, so --draw representative is 
 from collections import ChainMap
 
 from experiment.shelf import FOLLOWING, Shelf
+from methods.bptt import BPTT
 from methods.coresets import Coreset, Forgetting, Herding, KCenter, KMeansCentres
 from methods.dataset_distillation import DatasetDistillation
 from methods.distance import DISTANCES
@@ -37,6 +38,7 @@ METHODS = {
     'DM': DistributionMatching,
     'IDM': ImprovedDistributionMatching,
     'DD': DatasetDistillation,
+    'BPTT': BPTT,
     'IDC': IDC,
     'DREAM': DREAM,
     'CAFE': FeatureAlignment,

@@ -6,25 +6,21 @@ a small loss on real images.
     python main.py --method DD --dataset MNIST --model LeNet --ipc 10
     python main.py --method DD --dataset CIFAR10 --model AlexNet --ipc 10  # published 36.8 ± 1.2 %
 
-Step t sees one image of every class: θ_{t+1} = θ_t − η_t g_t with g_t = ∇θ ℓ(θ_t, x_t). The way
-back over it needs the gradients of <g_t, λ> alone, a directional derivative, with λ = ∂L/∂θ_{t+1}.
-So no graph of more than one step is ever kept. Networks between the steps are stored at every √T-th
-and computed again from there.
+Step t sees one image of every class, and has a step size of its own: methods/unrolling.py.
 """
 
 import math
 
 import torch
-import torch.nn.functional as F
-from torch.func import functional_call
 
 from dataset.data import Data
 from engine.device import read_back
-from engine.gradients import Gradients, directional
+from engine.gradients import Gradients
 from engine.training import load_optimizer
 from engine.trial import check_network
 from experiment.arguments import Arguments
 from methods.initial import initial_images, initial_labels
+from methods.unrolling import Unrolled
 from networks import has_batchnorm, network_for, redraw
 from processes import ranks
 from utils import Rng, UserError
@@ -49,6 +45,7 @@ class DatasetDistillation:
         if has_batchnorm(self.net):
             raise UserError(f'--method DD cannot train {model}: use a network without batch norm')
         pixels = data.shape[1] * data.shape[2]
+        self.unrolled = Unrolled(self.net, data.num_classes, pixels)
         self.gradients = Gradients(self.net, batch_real * data.num_classes, pixels, compile=False)
         self.image_syn = initial_images(data, ipc, init, rng, net=self.net)
         self.label_syn = initial_labels(data, ipc)
@@ -95,64 +92,14 @@ class DatasetDistillation:
         They are for the synthetic images and for the logarithms of the step sizes. The first step
         starts from the weights of the network.
         """
-        first = {name: param.detach().clone() for name, param in self.net.named_parameters()}
-        segment = math.isqrt(self.num_steps - 1) + 1
-        starts = range(0, self.num_steps, segment)
-        stored = [first]
-        for start in starts:
-            stored.append(
-                self._descend(stored[-1], start, min(start + segment, self.num_steps))[-1]
-            )
-        with torch.no_grad():
-            for name, param in self.net.named_parameters():
-                param.copy_(stored[-1][name])
-        grads, loss = self.gradients.of_weights(
-            self.data.images(index), self.data.labels_train[index], self.precision
-        )
-        adjoint = dict(zip(first, grads, strict=True))
-        grad_img, grad_lr = torch.zeros_like(self.image_syn), torch.zeros_like(self.log_lr)
-        for start, params in reversed(list(zip(starts, stored, strict=False))):
-            networks = self._descend(params, start, min(start + segment, self.num_steps) - 1)
-            for step, params in reversed(list(enumerate(networks, start))):
-                adjoint = self._back(step, params, adjoint, grad_img, grad_lr)
-        return loss, grad_img, grad_lr
-
-    def _images(self, step):
-        """Return the positions (K,) of the images of a step, one a class, and their labels."""
+        # Step t sees one image of every class.
         first = torch.arange(self.data.num_classes, device=self.data.device) * self.ipc
-        rows = first + step % self.ipc
-        return rows, self.label_syn[rows]
-
-    def _descend(self, params, start, stop):
-        """Return the networks before step start, start + 1, …, stop, as dicts of weights."""
-        networks = [params]
-        for step in range(start, stop):
-            rows, labels = self._images(step)
-            params = {name: value.requires_grad_() for name, value in networks[-1].items()}
-            loss = F.cross_entropy(
-                functional_call(self.net, params, (self.image_syn[rows],)), labels
-            )
-            grads = torch.autograd.grad(loss, list(params.values()))
-            rate = self.log_lr[step].exp()
-            pairs = zip(params.items(), grads, strict=True)
-            networks.append({name: value.detach() - rate * grad for (name, value), grad in pairs})
-        return networks
-
-    def _back(self, step, params, adjoint, grad_img, grad_lr):
-        """Return the adjoint before a step from the one after it, adding to the two gradients."""
-        rows, labels = self._images(step)
-        params = {name: value.detach().requires_grad_() for name, value in params.items()}
-        images = self.image_syn[rows].requires_grad_()
-        weights = images.new_full((len(rows),), 1 / len(rows))
-        along = directional(self.net, params, adjoint, images, labels, weights)
-        *of_weights, of_images = torch.autograd.grad(along, [*params.values(), images])
-        rate = self.log_lr[step].exp()
-        grad_img[rows] -= rate * of_images
-        grad_lr[step] = -rate * along.detach()
-        return {
-            name: value - rate * grad
-            for (name, value), grad in zip(adjoint.items(), of_weights, strict=True)
-        }
+        batches = [first + step % self.ipc for step in range(self.num_steps)]
+        real = self.data.images(index), self.data.labels_train[index], self.precision
+        return self.unrolled.differentiate(
+            self.image_syn, self.label_syn, batches, self.log_lr.exp(),
+            lambda: self.gradients.of_weights(*real),
+        )  # fmt: skip
 
     def state_dict(self) -> dict:
         """Return all that a later process needs to continue exactly here."""

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 import main as main_script
+from engine.gradients import Gradients
+from methods.unrolling import Unrolled
 from networks import redraw
 
 
@@ -44,6 +46,11 @@ def one_graph(method, index):
 def test_derivatives_equal_those_of_one_graph(make_method, monkeypatch, model, ipc, inner_loop):
     method = make_method('DD', ipc=ipc, inner_loop=inner_loop, model=model, lr_net=0.1)
     method.net.double()
+    num = method.data.num_classes
+    method.unrolled, method.gradients = (
+        Unrolled(method.net, num, 64),
+        Gradients(method.net, num, 64, False),
+    )
     method.image_syn, method.log_lr = method.image_syn.double(), method.log_lr.double()
     images = method.data.images
     monkeypatch.setattr(method.data, 'images', lambda index: images(index).double())
