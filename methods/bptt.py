@@ -25,11 +25,6 @@ from processes import ranks
 from utils import Rng, UserError
 
 
-def usual_inner_loop(flags: dict) -> int:
-    """6, from 10 images per class on 10"""
-    return 10 if flags['ipc'] >= 10 else 6
-
-
 class BPTT:
     """BPTT. sampler: see methods/sampling.py; model, ipc, … : the flags of the same names.
 
@@ -38,7 +33,7 @@ class BPTT:
     """
 
     DEFAULTS = {
-        'inner_loop': usual_inner_loop,
+        'inner_loop': 10,
         'lr_img': 0.03,
         'momentum_net': 0.9,
         'batch_real': 32,
