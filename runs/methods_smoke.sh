@@ -33,6 +33,7 @@ $python main.py --method DM --Iteration 200 --epoch_eval_train 300 $one
 $python main_BS.py --method DM --Iteration 200 --epoch_eval_train 300 $one $k5
 $python main.py $idm --ce_weight 0.02 --epoch_eval_train 100 $one
 $python main.py --method DD --Iteration 200 --lr_img 0.05 --lr_net 0.05 $one
+$python main.py --method BPTT --Iteration 40 --inner_loop 15 $one
 $python main.py --method DC --Iteration 40 --draw representative --batch_real 32 $one
 $python main.py --method IDC $idc $one
 $python main.py --method DREAM $idc $one
@@ -54,6 +55,7 @@ $python main_BS.py $match $k5
 $python main.py --method DSA --epoch_eval_train 300 $match
 $python main.py --method DM --Iteration 200 --epoch_eval_train 300 $ten
 $python main.py --method DD --Iteration 60 --lr_img 0.05 --lr_net 0.05 $ten
+$python main.py --method BPTT --Iteration 20 --inner_loop 15 $ten
 $python main.py --method IDC --factor 1 $idc $ten
 $python main.py $cafe --Iteration 5 $ten
 $python main.py $kip $ten

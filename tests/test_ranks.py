@@ -117,6 +117,7 @@ JOBS = {
     3: [
         ('main.py', f'{LINE} --method DC {LOOPS}'),
         ('main.py', f'{LINE} --method DM --batch_real 200'),
+        ('main.py', f'{LINE} --method BPTT --inner_loop 2'),
         ('main.py', f'{LINE} --method IDM --num_nets 4 --n_data 32'),
         (
             'main.py',

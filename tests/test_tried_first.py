@@ -71,6 +71,7 @@ REFUSED = {
     'DM': ('DM', '--model ResNet18 --init noise', '--method DM: ResNet18 '),
     'DD': ('DD', '--model ResNet18', '--method DD: ResNet18 '),
     'DD with batch norm': ('DD', '--model ConvNetBN', 'without batch norm'),
+    'BPTT': ('BPTT', '--model ResNet18 --init noise', '--method BPTT: ResNet18 '),
     'IDC': ('IDC', '--model ResNet18 --factor 1 --init noise', '--method IDC: ResNet18 .*8x8'),
     'IDC on all images': ('IDC', '--model ResNet18BN --factor 1 --init noise', 'last batch of 1'),
     'too deep': ('DC', '--model ConvNetD4', 'depth 4.*8x8'),
@@ -110,7 +111,7 @@ def test_what_works_is_not_refused(case, tiny, tmp_path, monkeypatch, capsys):
 
 
 def test_every_method_with_a_network_that_it_condenses_with_tries_it():
-    for name in ('DC', 'DSA', 'DM', 'IDM', 'DD', 'CAFE', 'IDC', 'DREAM'):
+    for name in ('DC', 'DSA', 'DM', 'IDM', 'DD', 'BPTT', 'CAFE', 'IDC', 'DREAM'):
         assert callable(METHODS[name].check)
     assert METHODS['DSA'].check is check_inner_loop
 
