@@ -38,7 +38,9 @@ def images_passed(args: Arguments, data: Data, pool: tuple[str, ...]) -> int:
     iterations, outer = args.get('Iteration', 0), args.get('outer_loop', 1)
     ipc = num_images(args)
     matched = outer * (args.get('batch_real', 0) + 4 * ipc)
-    trained = (outer - 1) * args.get('inner_loop', 0) * ipc
+    # Without an outer loop the inner one is unrolled: there twice, and back.
+    unrolled = 'inner_loop' in args and 'outer_loop' not in args
+    trained = (6 if unrolled else outer - 1) * args.get('inner_loop', 0) * ipc
     times = 2 if 'num_nets' in args else outer - 1  # that IDM, IDC learn from real images
     trained += times * args.get('n_data', 0) // data.num_classes
     evaluations = (

@@ -43,7 +43,7 @@ class BPTT:
     def __init__(
         self, data: Data, sampler, *, model: str, ipc: int, inner_loop: int, lr_img: float,
         lr_net: float, momentum_net: float, batch_real: int, batch_train: int, init: str,
-        factor: int, precision: str, rng: Rng,
+        factor: int, precision: str, compile: bool | str, rng: Rng,
     ):  # fmt: skip
         self.data, self.sampler, self.rng, self.batch_real = data, sampler, rng, batch_real
         self.epochs, self.batch_train, self.lr_net = inner_loop, batch_train, lr_net
@@ -56,8 +56,8 @@ class BPTT:
         self.image_syn = initial_images(data, ipc, init, rng, self.tiles, self.net)
         self.label_syn = initial_labels(data, ipc)
         num = min(len(self.image_syn) * factor**2, batch_train)
-        self.unrolled = Unrolled(self.net, num, pixels, momentum_net, precision)
-        self.gradients = Gradients(self.net, batch_real * data.num_classes, pixels, compile=False)
+        self.unrolled = Unrolled(self.net, num, pixels, momentum_net, precision, compile)
+        self.gradients = Gradients(self.net, batch_real * data.num_classes, pixels, compile)
         self.optimizer = torch.optim.Adam([self.image_syn], lr_img)
         self.iteration = 0
 

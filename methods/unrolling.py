@@ -21,14 +21,14 @@ class Unrolled:
     """Steps of net on images, and derivatives of what follows them.
 
     num: most images a step; pixels: of an image; momentum: μ; precision: of the steps. The way
-    back is in fp32.
+    back is in fp32. compile: see engine/gradients.py.
     """
 
     def __init__(
         self, net: nn.Module, num: int, pixels: int, momentum: float = 0.0,
-        precision: str = 'fp32',
+        precision: str = 'fp32', compile: bool | str = False,
     ):  # fmt: skip
-        self.gradients = Gradients(net, num, pixels, compile=False)
+        self.gradients = Gradients(net, num, pixels, compile)
         self.precision = precision
         self.weights, self.momentum = list(net.parameters()), momentum
 

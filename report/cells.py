@@ -49,6 +49,7 @@ UNTRAINED = {'method': 'CAFE', 'protocol': 'dc', 'factor': 2}
 ONE_STEP = 'batch_real=32 init={} inner_loop=0 lr_img={} outer_loop=1'
 CAFE = UNTRAINED | {'other': ONE_STEP.format('centres', 0.3)}
 CAFE_TEN = UNTRAINED | {'Iteration': 400, 'other': ONE_STEP.format('representative', 2.0)}
+FIRST_STEPS = {'method': 'BPTT', 'protocol': 'dc', 'other': 'batch_real=16 inner_loop=6'}
 NAMED = {'draw': 'stratified', 'norm': False}  # clusters by features of a name
 NAMED |= DC | {'Iteration': 60, 'other': 'batch_real=16 feature_net=PCA level=inter'}
 FEATURES = {'other': 'feature_net=ConvNet'}
@@ -99,6 +100,8 @@ TABLES = {
         'IDC, 40 networks x 10 steps (--recipe tiles)': FEW_REAL | {'Iteration': 40},
         'CAFE, 400 networks x 1 step (--recipe fast)': CAFE | {'Iteration': 400},
         'CAFE, 1000 networks x 1 step (--recipe tiles)': CAFE | {'Iteration': 1000},
+        'BPTT (--recipe fast)': FIRST_STEPS | {'Iteration': 100, 'factor': 1},
+        'BPTT on 2 x 2 tiles (--recipe tiles)': FIRST_STEPS | {'Iteration': 200, 'factor': 2},
     },
     TEN: {
         'DC (--recipe fast)': DC | DC_FAST,

@@ -97,6 +97,15 @@ def test_steps_are_those_of_the_optimiser(make_method):
         assert torch.allclose(ours, plain, atol=1e-6)
 
 
+def test_compiled_iterations_equal_eager_ones(traced, make_method):
+    eager, fast = (
+        make_method('BPTT', ipc=1, momentum_net=0.9, compile=flag) for flag in (False, True)
+    )
+    for _ in range(2):
+        assert fast.step()['loss'] == pytest.approx(eager.step()['loss'], rel=1e-4)
+    assert torch.allclose(fast.image_syn, eager.image_syn, atol=1e-3)
+
+
 def test_loss_falls(make_method):
     method = make_method(
         'BPTT', ipc=1, inner_loop=6, lr_img=0.03, lr_net=0.05, momentum_net=0.9, batch_real=20

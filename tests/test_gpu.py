@@ -73,7 +73,7 @@ def test_other_precisions_move_the_gradient_little(make, precision, bound, compi
     [
         *(('DC', False), ('DC', 'graphs'), ('DC', True), ('DM', False), ('DM', True)),
         *(('DD', False), ('IDC', 'graphs'), ('IDC', True), ('CAFE', True), ('KIP', True)),
-        *(('IDM', False), ('IDM', True), ('BPTT', False)),
+        *(('IDM', False), ('IDM', True), ('BPTT', False), ('BPTT', True)),
     ],
 )
 def test_state_goes_on_in_another_instance(make, name, compile):

@@ -59,6 +59,22 @@ def test_image_gradient_equals_the_double_backward_for_every_network(name):
     assert relative(by_direction(gradients, images, 4, grads_real), expected) < 1e-9
 
 
+@pytest.mark.parametrize('name', ['MLP', 'ConvNetD2', 'ConvNetLN', 'AlexNet'])
+def test_both_gradients_along_a_direction_equal_the_double_backward(name):
+    net, images, _ = make(name, 16, num=5)
+    labels, params = torch.tensor([0, 1, 1, 2, 3]), list(net.parameters())
+    direction = [torch.randn_like(param) for param in params]
+    leaf = images.clone().requires_grad_()
+    grads = torch.autograd.grad(F.cross_entropy(net(leaf), labels), params, create_graph=True)
+    along = sum((grad * part).sum() for grad, part in zip(grads, direction, strict=True))
+    expected = torch.autograd.grad(along, [*params, leaf], materialize_grads=True)
+    gradients = Gradients(net, 5, 256, compile=False, chunk=2)
+    of_weights, slope, of_images = gradients.of_both(images, labels, direction)
+    assert slope.item() == pytest.approx(along.item(), rel=1e-9)
+    for ours, plain in zip([*of_weights, of_images], expected, strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-8, atol=1e-12)
+
+
 def test_gradients_leave_no_cycle():
     net, images, grads_real = make('ConvNetD1', 8)
     gradients = Gradients(net, 3, 8 * 8, compile=False)
