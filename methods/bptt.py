@@ -6,7 +6,7 @@ with momentum (Deng and Russakovsky, NeurIPS 2022, arXiv 2206.02916), without le
 Feng et al. (ICLR 2024, arXiv 2311.07025) show how far it goes, with many more steps.
 
     python main.py --method BPTT --recipe fast
-    python main.py --method BPTT --recipe tiles
+    python main.py --method BPTT --factor 2
 """
 
 import torch

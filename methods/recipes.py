@@ -99,18 +99,11 @@ IDM_FAST = {10: _REAL | _YOUNG | {'Iteration': 500}}
 # After six steps on ten images a network changes little. Compiling would cost a minute.
 _FIRST_STEPS = {'inner_loop': 6, 'batch_real': 16, 'compile': 'off'}
 BPTT_FAST = {1: _FIRST_STEPS | {'Iteration': 100}}
-BPTT_TILES = {1: _FIRST_STEPS | {'factor': 2, 'Iteration': 200}}
 
 # {recipe: {method: {images per class: {flag: value}}}}
 RECIPES = {
     'fast': {'DC': FAST, 'IDC': IDC_FAST, 'IDM': IDM_FAST, 'CAFE': CAFE_FAST, 'BPTT': BPTT_FAST},
-    'tiles': {
-        'DC': TILES,
-        'DM': DM_TILES,
-        'IDC': IDC_TILES,
-        'CAFE': CAFE_TILES,
-        'BPTT': BPTT_TILES,
-    },
+    'tiles': {'DC': TILES, 'DM': DM_TILES, 'IDC': IDC_TILES, 'CAFE': CAFE_TILES},
     'dcc': {'DC': DCC, 'DSA': DCC},
     'mda': {'DC': MDA, 'DSA': MDA},
 }

@@ -101,7 +101,6 @@ TABLES = {
         'CAFE, 400 networks x 1 step (--recipe fast)': CAFE | {'Iteration': 400},
         'CAFE, 1000 networks x 1 step (--recipe tiles)': CAFE | {'Iteration': 1000},
         'BPTT (--recipe fast)': FIRST_STEPS | {'Iteration': 100, 'factor': 1},
-        'BPTT on 2 x 2 tiles (--recipe tiles)': FIRST_STEPS | {'Iteration': 200, 'factor': 2},
     },
     TEN: {
         'DC (--recipe fast)': DC | DC_FAST,

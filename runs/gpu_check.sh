@@ -108,7 +108,7 @@ for part in ${PARTS:-parity speed recipes study cells}; do
                 common="--recipe $recipe --compile graphs --num_eval 5 --seed $seed"
                 cell main.py $common "$@"
                 cell main.py --method CAFE $common "$@"
-                cell main.py --method BPTT $common "$@"
+                [ $recipe = tiles ] || cell main.py --method BPTT $common "$@"
                 [ $recipe = tiles ] && ten="DM CAFE" || ten="DC IDM"
                 for method in $ten; do
                     cell main.py --method $method --ipc 10 --protocol dc $common "$@"

@@ -12,6 +12,6 @@ reference=""
 [ -z "${REFERENCE:-}" ] || reference="--reference $REFERENCE"
 contest="--to_accuracy --dataset CIFAR10 --seeds 1 2 3 4 5 $reference"
 $python bench.py $contest --ipc 1 --method DC IDC CAFE BPTT --recipe fast --out ${out}_fast.csv
-$python bench.py $contest --ipc 1 --method DC IDC CAFE BPTT --recipe tiles --out ${out}_tiles.csv
+$python bench.py $contest --ipc 1 --method DC IDC CAFE --recipe tiles --out ${out}_tiles.csv
 $python bench.py $contest --ipc 10 --method DM CAFE --recipe tiles --out ${out}_10.csv
 $python bench.py $contest --ipc 10 --method DC IDM --recipe fast --out ${out}_10_plain.csv

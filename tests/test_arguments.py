@@ -300,8 +300,7 @@ def test_every_recipe_holds_flags_of_its_methods_and_fits(digits):
         ('--recipe dcc --ipc 7', 'for DC at ipc 7; it has for DC at ipc 1, 10, 50; DSA'),
         (
             '--recipe tiles --ipc 50',
-            'it has for DC at ipc 1; DM at ipc 10; IDC at ipc 1; CAFE at ipc 1, 10; BPTT at ipc 1: '
-            'use',
+            'it has for DC at ipc 1; DM at ipc 10; IDC at ipc 1; CAFE at ipc 1, 10: use',
         ),
         ('--recipe quick', 'invalid choice'),
         ('--draw cluster --feature_net PCA --layer_idx 2', '--layer_idx does nothing with'),
