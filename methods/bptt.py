@@ -108,7 +108,11 @@ class BPTT:
         for _ in range(self.epochs):
             order = torch.randperm(len(images), generator=self.rng.generator, device=images.device)
             batches += order.split(self.batch_train)
-        real = self.data.images(index), self.data.labels_train[index], self.precision
+        classes = self.data.labels_train[index]
+        # Every class counts alike, however many images it has.
+        counts = classes.bincount().to(images.dtype)
+        weights = 1 / (counts.count_nonzero() * counts[classes])
+        real = self.data.images(index), classes, self.precision, weights
         loss, of_images, _ = self.unrolled.differentiate(
             images.detach(), labels, batches, images.new_full((len(batches),), self.lr_net),
             lambda: self.gradients.of_weights(*real),

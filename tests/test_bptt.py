@@ -38,10 +38,10 @@ def one_graph(method, index, batches, rate, momentum):
         for name, grad in zip(params, grads, strict=True):
             velocity[name] = momentum * velocity[name] + grad
         params = {name: value - rate * velocity[name] for name, value in params.items()}
-    real = method.data.images(index)
-    loss = F.cross_entropy(
-        functional_call(method.net, params, (real,)), method.data.labels_train[index]
-    )
+    outputs = functional_call(method.net, params, (method.data.images(index),))
+    classes = method.data.labels_train[index]
+    losses = F.cross_entropy(outputs, classes, reduction='none')
+    loss = torch.stack([losses[classes == c].mean() for c in classes.unique()]).mean()
     return loss, *torch.autograd.grad(loss, stored)
 
 
