@@ -96,7 +96,7 @@ _YOUNG = {
 }
 IDM_FAST = {10: _REAL | _YOUNG | {'Iteration': 500}}
 
-# After six steps on ten images a network changes little. Compiling would cost a minute.
+# A network has learned ten class means after five steps. Compiling would cost a minute.
 _FIRST_STEPS = {'inner_loop': 6, 'batch_real': 16, 'compile': 'off'}
 BPTT_FAST = {1: _FIRST_STEPS | {'Iteration': 100}}
 
