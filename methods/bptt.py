@@ -14,18 +14,17 @@ import torch
 from dataset.data import Data
 from engine.device import read_back
 from engine.gradients import Gradients
-from engine.training import load_optimizer
 from engine.trial import check_network, last_batch
 from experiment.arguments import Arguments, num_images
 from methods.initial import initial_images, initial_labels
-from methods.parameterisation import Tiles
+from methods.parameterisation import LearnedTiles, Tiles
 from methods.unrolling import Unrolled
 from networks import has_batchnorm, network_for, redraw
 from processes import ranks
 from utils import Rng, UserError
 
 
-class BPTT:
+class BPTT(LearnedTiles):
     """BPTT. sampler: see methods/sampling.py; model, ipc, … : the flags of the same names.
 
     inner_loop: epochs on the set, in batches of batch_train, by SGD with lr_net and momentum_net.
@@ -58,7 +57,7 @@ class BPTT:
         num = min(len(self.image_syn) * factor**2, batch_train)
         self.unrolled = Unrolled(self.net, num, pixels, momentum_net, precision, compile)
         self.gradients = Gradients(self.net, batch_real * data.num_classes, pixels, compile)
-        self.optimizer = torch.optim.Adam([self.image_syn], lr_img)
+        self.optimizer_img = torch.optim.Adam([self.image_syn], lr_img)
         self.iteration = 0
 
     @staticmethod
@@ -68,16 +67,6 @@ class BPTT:
             raise UserError('--inner_loop 0: --method BPTT learns through one epoch or more')
         num = data.num_classes * num_images(vars(args))
         check_network(args.model, data, last_batch(num, args.batch_train), '--method BPTT')
-
-    @property
-    def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the normalised images (K * I f², C, H, W), class after class, and labels."""
-        return self.tiles.decode(self.image_syn.detach()), self.tiles.labels(self.label_syn)
-
-    @property
-    def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the images are decoded from (K * I, C, H, W), and labels (K * I,)."""
-        return self.image_syn.detach(), self.label_syn
 
     def step(self, pause=lambda: False) -> dict:
         """Do one iteration: a fresh network, its epochs, the loss on real images, and back.
@@ -92,7 +81,7 @@ class BPTT:
         ]
         loss, self.image_syn.grad = self.differentiate(torch.cat(draws))
         ranks.copy_first(loss, self.image_syn.grad)
-        self.optimizer.step()
+        self.optimizer_img.step()
         self.iteration += 1
         (loss,) = read_back(loss[None], self.image_syn)
         return {'loss': loss, 'batch_real': sum(map(len, draws)) / len(draws)}
@@ -118,19 +107,3 @@ class BPTT:
             lambda: self.gradients.of_weights(*real),
         )  # fmt: skip
         return loss, *torch.autograd.grad(images, stored, of_images)
-
-    def state_dict(self) -> dict:
-        """Return all that a later process needs to continue exactly here."""
-        return {
-            'image_syn': self.image_syn,
-            'optimizer': self.optimizer.state_dict(),
-            'rng': self.rng.state_dict(),
-            'iteration': self.iteration,
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        """Continue from state_dict() of an instance with the same arguments."""
-        self.image_syn.copy_(state['image_syn'])
-        load_optimizer(self.optimizer, state['optimizer'])
-        self.rng.load_state_dict(state['rng'])
-        self.iteration = state['iteration']

@@ -13,11 +13,10 @@ from dataset.augment import DSA as SiameseAugmentation
 from dataset.data import Data
 from engine.device import read_back
 from engine.embeddings import Embeddings
-from engine.training import load_optimizer
 from engine.trial import check_network
 from experiment.arguments import Arguments, num_images
 from methods.initial import initial_images, initial_labels
-from methods.parameterisation import Tiles
+from methods.parameterisation import LearnedTiles, Tiles
 from networks import has_batchnorm, network_for, redraw
 from processes import ranks
 from utils import Rng
@@ -28,7 +27,7 @@ def usual_lr_img(flags: dict) -> float:
     return 10.0 if flags['ipc'] >= 100 else 1.0
 
 
-class DistributionMatching:
+class DistributionMatching(LearnedTiles):
     """DM. sampler: see methods/sampling.py; model, ipc, … : the flags of the same names.
 
     All classes go through the network together, in chunks, so that memory does not grow with their
@@ -59,16 +58,6 @@ class DistributionMatching:
         """Raise UserError if the network cannot see the real images, or the synthetic ones."""
         smallest = data.num_classes * min(num_images(vars(args)), args.batch_real)
         check_network(args.model, data, smallest, f'--method {args.method}')
-
-    @property
-    def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the normalised images (K * I f², C, H, W), class after class, and labels."""
-        return self.tiles.decode(self.image_syn.detach()), self.tiles.labels(self.label_syn)
-
-    @property
-    def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the images are decoded from (K * I, C, H, W), and labels (K * I,)."""
-        return self.image_syn.detach(), self.label_syn
 
     def step(self, pause=lambda: False) -> dict:
         """Do one iteration: a fresh network, one step on the images.
@@ -117,19 +106,3 @@ class DistributionMatching:
         loss = difference.square().sum() / self.data.num_classes
         (loss,) = read_back(loss[None], self.image_syn)
         return {'loss': loss, 'batch_real': batch_real}
-
-    def state_dict(self) -> dict:
-        """Return all that a later process needs to continue exactly here."""
-        return {
-            'image_syn': self.image_syn,
-            'optimizer_img': self.optimizer_img.state_dict(),
-            'rng': self.rng.state_dict(),
-            'iteration': self.iteration,
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        """Continue from state_dict() of an instance with the same arguments."""
-        self.image_syn.copy_(state['image_syn'])
-        load_optimizer(self.optimizer_img, state['optimizer_img'])
-        self.rng.load_state_dict(state['rng'])
-        self.iteration = state['iteration']

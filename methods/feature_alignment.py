@@ -20,7 +20,7 @@ from engine.training import load_optimizer
 from methods.alignment import alignment
 from methods.initial import initial_images, initial_labels
 from methods.inner_loop import InnerLoop, check_inner_loop
-from methods.parameterisation import Tiles
+from methods.parameterisation import LearnedTiles, Tiles
 from methods.passes import freeze_statistics
 from methods.sampling import UniformSampler
 from networks import network_for, redraw
@@ -41,7 +41,7 @@ def learning_rate(lr_img: float, iteration: int, iterations: int) -> float:
     return lr_img * 0.5 ** sum(10 * iteration >= tenths * iterations for tenths in HALVINGS)
 
 
-class FeatureAlignment:
+class FeatureAlignment(LearnedTiles):
     """CAFE. sampler: see methods/sampling.py; model, ipc, … : the flags of the same names.
 
     outer_loop: the most image steps of a network; inner_loop: the most epochs after each. A loop
@@ -96,16 +96,6 @@ class FeatureAlignment:
         self.outer, self.epoch, self.training, self.num_real, self.inner_epochs = 0, 0, False, 0, 0
         self.outer_accs, self.inner_accs = [], []
         self.totals.zero_()
-
-    @property
-    def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the normalised images (K * I f², C, H, W), class after class, and labels."""
-        return self.tiles.decode(self.image_syn.detach()), self.tiles.labels(self.label_syn)
-
-    @property
-    def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the images are decoded from (K * I, C, H, W), and labels (K * I,)."""
-        return self.image_syn.detach(), self.label_syn
 
     def step(self, pause=lambda: False) -> dict | None:
         """Do one iteration: a fresh network, image steps and epochs in turn until it has settled.

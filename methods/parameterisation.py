@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from engine.training import load_optimizer
 from utils import UserError
 
 
@@ -63,3 +64,37 @@ class Tiles:
     def labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Return the labels (N f², …) of the images decoded from stored ones with labels (N, …)."""
         return labels.repeat_interleave(self.factor**2, 0)
+
+
+class LearnedTiles:
+    """What methods share that learn images in tiles: the set, and where they continue.
+
+    A method has tiles, image_syn (K * I, C, H, W), label_syn (K * I,), optimizer_img, rng and
+    iteration.
+    """
+
+    @property
+    def synset(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normalised images (K * I f², C, H, W), class after class, and labels."""
+        return self.tiles.decode(self.image_syn.detach()), self.tiles.labels(self.label_syn)
+
+    @property
+    def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the images are decoded from (K * I, C, H, W), and labels (K * I,)."""
+        return self.image_syn.detach(), self.label_syn
+
+    def state_dict(self) -> dict:
+        """Return all that a later process needs to continue exactly here."""
+        return {
+            'image_syn': self.image_syn,
+            'optimizer_img': self.optimizer_img.state_dict(),
+            'rng': self.rng.state_dict(),
+            'iteration': self.iteration,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from state_dict() of an instance with the same arguments."""
+        self.image_syn.copy_(state['image_syn'])
+        load_optimizer(self.optimizer_img, state['optimizer_img'])
+        self.rng.load_state_dict(state['rng'])
+        self.iteration = state['iteration']
